@@ -1,0 +1,45 @@
+"""The traveller and its ports: what every step of the request path reads and writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mainspring.base.errors import MainspringError
+
+
+class Sink(Protocol):
+    """Where an answer goes. The HTTP edge implements it; the gateway does not know which server is behind it."""
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head. Called once, before any `write`."""
+        ...
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        """Send bytes at once; `last` ends the answer. Waits while the caller reads slowly.
+
+        Raises:
+            ClientGone: the caller hung up.
+        """
+        ...
+
+    async def gone(self) -> None:
+        """Return when the caller has hung up; never otherwise."""
+        ...
+
+
+class Dialect(Protocol):
+    """How a caller's protocol says things that are not answers of a model."""
+
+    #: As the ledger names it: `openai.chat`, `anthropic.messages`, ...
+    name: str
+    #: Written into a silent stream.
+    keepalive: bytes
+
+    def error(self, error: MainspringError, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body of an error before anything was sent."""
+        ...
+
+    def stream_error(self, error: MainspringError, request_id: str) -> bytes:
+        """An error inside a stream whose 200 has gone out; it must make every known client raise."""
+        ...

@@ -1,0 +1,39 @@
+"""Who may ask: keys as they are stored, and the principal that a checked key stands for."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is asking: a checked key."""
+
+    key_id: str
+    name: str
+    tenant: str
+    role: str
+    #: Model and route names the key may use; None is all.
+    models: frozenset[str] | None = None
+    #: Whether payloads of this key are kept; None follows the route and the settings.
+    payloads: bool | None = None
+
+
+class Key(msgspec.Struct, kw_only=True):
+    """A key as the database has it; the secret itself is nowhere, only its SHA-256. Times are Unix microseconds.
+
+    `last4` helps people to recognise a key. `replaced_by` is set by a rotation: the old key works until `expires_us`.
+    """
+
+    id: str
+    name: str
+    tenant: str
+    role: str = "member"
+    digest: bytes
+    last4: str
+    models: list[str] | None = None
+    payloads: bool | None = None
+    created_us: int
+    expires_us: int | None = None
+    revoked_us: int | None = None
+    replaced_by: str | None = None
+    settings: dict[str, object] | None = None

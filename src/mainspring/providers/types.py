@@ -1,0 +1,149 @@
+"""The provider port: what the gateway asks of an upstream, and what it gets back.
+
+A provider speaks one wire protocol. It knows nothing of tenants, keys of ours, prices or the caller's dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from mainspring.base.errors import ProviderRefused
+from mainspring.ledger.types import Usage
+
+
+class Operation(StrEnum):
+    """What is asked. The value is also the second half of a dialect's name in the ledger."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    EMBEDDINGS = "embeddings"
+    MESSAGES = "messages"
+    COUNT_TOKENS = "count_tokens"
+
+
+class Call(msgspec.Struct):
+    """One call to one provider, in that provider's own wire format.
+
+    `body` is the JSON to send, with the provider's model name in it. `headers` are extra ones to pass on
+    (`anthropic-beta`, `idempotency-key`, `traceparent`), in lower case. `connect_seconds` bounds connecting;
+    all other waiting is bounded by whoever awaits the call, by cancelling it.
+    """
+
+    operation: Operation
+    model: str
+    body: bytes
+    stream: bool
+    headers: Mapping[str, str]
+    connect_seconds: float = 5.0
+
+
+class Reply(Protocol):
+    """An answer on its way. Exactly one of `read` and `chunks` is used; `close` always, and more than once is fine."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            ProviderUnreachable: the connection broke before the end.
+        """
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, never held back. Ends at the end of the body.
+
+        Raises:
+            StreamCut: the connection broke before the end.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go. If the body has not ended, the upstream work is cancelled (within 0.2 s). Never blocks."""
+        ...
+
+
+class Seen(msgspec.Struct):
+    """What a scanner has read off an answer so far."""
+
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    #: The answer said that it is complete (a finish reason, `message_stop`, `response.completed`).
+    finished: bool = False
+    #: The provider reported an error inside the stream.
+    error: ProviderRefused | None = None
+    #: Something with content went by: from here on another target cannot take over unnoticed.
+    content: bool = False
+
+
+class StreamScanner(Protocol):
+    """Reads usage, finish and errors off a stream of one wire protocol, decoding only the events that may hold them."""
+
+    seen: Seen
+
+    def feed(self, events: bytes) -> bytes:
+        """Look at whole SSE events (ending in a blank line) and return those that the caller should get.
+
+        Usage that was asked for on our own account is taken out here when `strip_usage` was set; the terminal
+        marker (`data: [DONE]`, `message_stop`) is taken out too, since the last byte waits for the ledger.
+        """
+        ...
+
+    def terminal(self) -> bytes:
+        """The marker that ends a clean stream, to be written once the row is committed."""
+        ...
+
+
+class Provider(Protocol):
+    """One configured upstream."""
+
+    name: str
+    #: Which wire protocol its calls and answers are in: `openai`, `anthropic` or `local` (which speaks OpenAI's).
+    api: str
+    #: What it serves natively. Anything else is translated from what it does serve, or refused.
+    operations: frozenset[Operation]
+
+    async def start(self) -> None:
+        """Make ready: open the pool, warm a connection. An upstream that is away is no error here."""
+        ...
+
+    async def call(self, call: Call) -> Reply:
+        """Send and return when the status and headers of the answer are there.
+
+        Cancelling the awaiting task cancels the upstream call.
+
+        Raises:
+            ProviderUnreachable: no connection.
+            ProviderTimeout: connecting took longer than `connect_seconds`.
+            ProviderRefused: an answer with status 400 or more (its body was read).
+            Overloaded: an admission queue of ours is full.
+            LocalModelError: a model in the box is not there or does not load.
+        """
+        ...
+
+    def scanner(self, operation: Operation, *, strip_usage: bool) -> StreamScanner:
+        """A fresh scanner for a stream of this operation."""
+        ...
+
+    def read_usage(self, operation: Operation, body: bytes) -> Seen:
+        """Usage and finish of a whole answer.
+
+        Raises:
+            ProviderProtocolError: the body is not an answer of this protocol.
+        """
+        ...
+
+    async def models(self) -> list[str]:
+        """The provider's own model names; empty when it does not tell."""
+        ...
+
+    async def close(self) -> None:
+        """Close the pool."""
+        ...

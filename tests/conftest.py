@@ -1,0 +1,3 @@
+"""Fixtures that every test may ask for live in tests/support, one file per kind of thing they start."""
+
+pytest_plugins = ["tests.support.databases", "tests.support.provider_server", "tests.support.server"]
