@@ -14,7 +14,7 @@ import hashlib
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,6 +23,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from mainspring.base.errors import ConfigError
 
 DEFAULT_FILE = Path("mainspring.toml")
+PREFIX = "MAINSPRING_"
+#: Variables with our prefix that are not settings, and who reads them.
+OTHER_VARIABLES = {
+    "MAINSPRING_CONFIG": "every command: the configuration file",
+    "MAINSPRING_KEY": "mainspring chat: the key to ask with",
+    "MAINSPRING_URL": "mainspring chat: the server to ask",
+}
+#: What our own test suite is told.
+TEST_PREFIX = "MAINSPRING_TEST_"
 
 
 class _Section(BaseModel):
@@ -33,11 +42,17 @@ class ServerSettings(_Section):
     """`[server]`: where the process listens."""
 
     host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=256)
-    max_body_mb: int = Field(32, ge=1, le=1024, description="Larger request bodies are refused with 413.")
-    drain_seconds: float = Field(30, ge=0, description="How long a stopping server lets open answers finish.")
-    keepalive_seconds: float = Field(15, gt=0, description="A silent stream gets a keepalive this often.")
+    port: int = Field(default=8080, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=256)
+    max_body_mb: int = Field(
+        default=32, ge=1, le=1024, description="Larger request bodies are refused with 413."
+    )
+    drain_seconds: float = Field(
+        default=30, ge=0, description="How long a stopping server lets open answers finish."
+    )
+    keepalive_seconds: float = Field(
+        default=15, gt=0, description="A silent stream gets a keepalive this often."
+    )
 
 
 class StorageSettings(_Section):
@@ -47,7 +62,8 @@ class StorageSettings(_Section):
     shared: str = "memory://"
     blobs: str = "file://.mainspring/blobs"
     sync: Literal["normal", "full"] = Field(
-        "normal", description="SQLite: `full` also survives a power cut, at one disk flush per group of rows."
+        default="normal",
+        description="SQLite: `full` also survives a power cut, at one disk flush per group of rows.",
     )
 
 
@@ -55,12 +71,20 @@ class LedgerSettings(_Section):
     """`[ledger]`: how answers are recorded."""
 
     durability: Literal["strict", "relaxed"] = Field(
-        "strict", description="`strict`: the row is committed before the answer's last byte leaves."
+        default="strict", description="`strict`: the row is committed before the answer's last byte leaves."
     )
-    payloads: bool = Field(True, description="Keep requests and answers; a key or a route may switch this off.")
-    queue_rows: int = Field(10_000, ge=1, description="Rows waiting for the writer; a full queue slows callers.")
-    inline_kb: int = Field(1024, ge=1, description="Larger payloads (compressed) go to the blob store.")
-    wait_seconds: float = Field(10, gt=0, description="How long an answer waits for a database that is away.")
+    payloads: bool = Field(
+        default=True, description="Keep requests and answers; a key or a route may switch this off."
+    )
+    queue_rows: int = Field(
+        default=10_000, ge=1, description="Rows waiting for the writer; a full queue slows callers."
+    )
+    inline_kb: int = Field(
+        default=1024, ge=1, description="Larger payloads (compressed) go to the blob store."
+    )
+    wait_seconds: float = Field(
+        default=10, gt=0, description="How long an answer waits for a database that is away."
+    )
 
 
 class ProviderSettings(_Section):
@@ -71,34 +95,40 @@ class ProviderSettings(_Section):
     api_keys: list[str] = Field(default_factory=list, description="References: env:NAME or file:PATH.")
     headers: dict[str, str] = Field(default_factory=dict, description="Sent with every call.")
     operations: list[str] | None = Field(
-        None, description="What it serves natively, if not what its wire protocol usually does."
+        default=None, description="What it serves natively, if not what its wire protocol usually does."
     )
-    connections: int = Field(0, ge=0, description="Most connections at once; 0 is no limit.")
+    connections: int = Field(default=0, ge=0, description="Most connections at once; 0 is no limit.")
 
     @field_validator("api_keys")
     @classmethod
     def _references(cls, keys: list[str]) -> list[str]:
+        """A reference of a kind that is not read here would be sent to the provider as if it were the key."""
+        for key in keys:
+            if key.startswith(("vault:", "aws:")):
+                raise ValueError(
+                    f"{key.partition(':')[0]}: is not read by this version; use env:NAME or file:PATH"
+                )
         return keys
 
 
 class ModelSettings(_Section):
     """`[models."provider/model"]`: prices and limits that override the built-in table."""
 
-    input_usd_per_mtok: float | None = Field(None, ge=0)
-    output_usd_per_mtok: float | None = Field(None, ge=0)
-    cache_read_usd_per_mtok: float | None = Field(None, ge=0)
-    cache_write_usd_per_mtok: float | None = Field(None, ge=0)
-    path: str | None = Field(None, description="For a local model: the GGUF file.")
-    context_tokens: int | None = Field(None, ge=1)
+    input_usd_per_mtok: float | None = Field(default=None, ge=0)
+    output_usd_per_mtok: float | None = Field(default=None, ge=0)
+    cache_read_usd_per_mtok: float | None = Field(default=None, ge=0)
+    cache_write_usd_per_mtok: float | None = Field(default=None, ge=0)
+    path: str | None = Field(default=None, description="For a local model: the GGUF file.")
+    context_tokens: int | None = Field(default=None, ge=1)
 
 
 class TimeoutSettings(_Section):
     """`[routes.NAME.timeouts]`, in seconds."""
 
-    connect: float = Field(5, gt=0)
-    first_token: float = Field(60, gt=0)
-    idle: float = Field(60, gt=0)
-    total: float = Field(600, gt=0)
+    connect: float = Field(default=5, gt=0)
+    first_token: float = Field(default=60, gt=0)
+    idle: float = Field(default=60, gt=0)
+    total: float = Field(default=600, gt=0)
 
 
 class RouteSettings(_Section):
@@ -121,10 +151,10 @@ class LocalSettings(_Section):
     """`[local]`: the models in the box."""
 
     directory: str = ".mainspring/models"
-    threads: int | None = Field(None, ge=1, description="Default: cores minus one, at least one.")
-    parallel: int = Field(2, ge=1, description="Chats that one model answers at once; others wait.")
-    queue: int = Field(16, ge=0, description="Chats that may wait; more are refused with 503.")
-    context_tokens: int = Field(4096, ge=256, description="Per chat.")
+    threads: int | None = Field(default=None, ge=1, description="Default: cores minus one, at least one.")
+    parallel: int = Field(default=2, ge=1, description="Chats that one model answers at once; others wait.")
+    queue: int = Field(default=16, ge=0, description="Chats that may wait; more are refused with 503.")
+    context_tokens: int = Field(default=4096, ge=256, description="Per chat.")
     preload: list[str] = Field(default_factory=list, description="Loaded at start, for example ['small'].")
 
 
@@ -138,15 +168,15 @@ class LoggingSettings(_Section):
 class TelemetrySettings(_Section):
     """`[telemetry]`: where errors of ours go. Contents of conversations never do."""
 
-    sentry_dsn: str | None = Field(None, description="A reference, or the DSN itself.", repr=False)
-    metrics_public: bool = Field(True, description="Whether /metrics answers without a key.")
+    sentry_dsn: str | None = Field(default=None, description="A reference, or the DSN itself.", repr=False)
+    metrics_public: bool = Field(default=True, description="Whether /metrics answers without a key.")
 
 
 class Settings(BaseSettings):
     """The whole configuration, read once at start and again when the file or the environment changes."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MAINSPRING_", env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
     )
 
     server: ServerSettings = ServerSettings()
@@ -159,16 +189,18 @@ class Settings(BaseSettings):
     local: LocalSettings = LocalSettings()
     logging: LoggingSettings = LoggingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
-    admin_key: str | None = Field(None, repr=False, description="The first admin key; made and kept if absent.")
+    admin_key: str | None = Field(
+        default=None, repr=False, description="The first admin key; made and kept if absent."
+    )
 
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings passes all of them
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file; nothing else is read."""
         return env_settings, init_settings
@@ -177,10 +209,12 @@ class Settings(BaseSettings):
     def _names(self) -> Self:
         for name in self.routes:
             if "/" in name:
-                raise ValueError(f"routes.{name}: a route name has no slash; `provider/model` names a model directly")
+                raise ValueError(
+                    f"routes.{name}: a route name has no slash; `provider/model` names a model directly"
+                )
         for name in self.models:
             if "/" not in name:
-                raise ValueError(f"models.{name}: write it as \"provider/model\"")
+                raise ValueError(f'models.{name}: write it as "provider/model"')
         return self
 
     def snapshot(self) -> tuple[str, bytes]:
@@ -210,19 +244,25 @@ def load(path: Path | None = None) -> Settings:
     document: dict[str, Any] = {}
     file = path or DEFAULT_FILE
     if path is not None and not file.exists():
-        raise ConfigError(f"There is no configuration file {file}.", remedy="Name an existing file with --config.")
+        raise ConfigError(
+            f"There is no configuration file {file}.", remedy="Name an existing file with --config."
+        )
     if file.exists():
         try:
             document = tomllib.loads(file.read_text("utf-8"))
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{file} is not valid TOML: {error}.", remedy="Mend that line.") from error
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} cannot be read: {error}.", remedy="Check its permissions and encoding.") from error
+            raise ConfigError(
+                f"{file} cannot be read: {error}.", remedy="Check its permissions and encoding."
+            ) from error
     _check_environment()
     try:
         return Settings(**document)
     except ValidationError as error:
-        raise ConfigError(_explain(error, str(file)), remedy="See docs/reference/configuration.md.") from None
+        raise ConfigError(
+            _explain(error, file), remedy="docs/reference/configuration.md lists every key."
+        ) from None
 
 
 def resolve(reference: str) -> str | None:
@@ -257,38 +297,60 @@ def without_password(url: str) -> str:
 
 def _check_environment() -> None:
     """pydantic-settings ignores unknown variables with our prefix; a misspelt one must not pass in silence."""
-    known = {f"MAINSPRING_{name.upper()}": field.annotation for name, field in Settings.model_fields.items()}
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     for variable in os.environ:
-        if not variable.startswith("MAINSPRING_"):
+        head = variable.split("__", 1)[0].upper()
+        if (
+            not head.startswith(PREFIX)
+            or head.startswith(TEST_PREFIX)
+            or head in known
+            or head in OTHER_VARIABLES
+        ):
             continue
-        head = variable.split("__", 1)[0]
-        if head.upper() not in known:
-            near = difflib.get_close_matches(head.upper(), known, 1, 0.5)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"The environment variable {variable} is not a setting.{hint}", remedy="Unset or rename it.")
+        raise ConfigError(
+            f"The environment variable {variable} is not a setting.{_nearest(head, [*known, *OTHER_VARIABLES])}",
+            remedy="Unset or rename it.",
+        )
 
 
-def _explain(error: ValidationError, source: str) -> str:
-    """The first thing wrong, with the place and, for a misspelt key, its nearest neighbour."""
+def _explain(error: ValidationError, file: Path) -> str:
+    """The first thing wrong: who said it, where, and for a misspelt key its nearest neighbour."""
     first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    place = ".".join(str(part) for part in first["loc"])
+    variable = _variable_for(first["loc"])
+    source = f"The environment variable {variable}" if variable else str(file)
     if first["type"] == "extra_forbidden":
-        names = _names_at(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), names, 1, 0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Known here: {', '.join(sorted(names))}."
-        return f"{source}: {place} is not a setting.{hint}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{source}: {place}: {message}."
+        return f"{source}: {place} is not a setting.{_nearest(str(first['loc'][-1]), _names_at(first['loc'][:-1]))}"
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{source}: {place}: {message}." if place else f"{source}: {message}."
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """A sentence that helps: the nearest name, or all there are."""
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    return f" Known here: {', '.join(sorted(known))}." if known else ""
+
+
+def _variable_for(location: tuple[str | int, ...]) -> str | None:
+    """The environment variable that set this place, or a place around or inside it; the environment wins."""
+    path = [str(part).upper() for part in location]
+    for variable in os.environ:
+        parts = variable.upper().removeprefix(PREFIX).split("__")
+        length = min(len(parts), len(path))
+        if path and variable.upper().startswith(PREFIX) and parts[:length] == path[:length]:
+            return variable
+    return None
 
 
 def _names_at(location: tuple[str | int, ...]) -> list[str]:
     """The keys that exist at a place in the file."""
-    model: Any = Settings
+    shape: Any = Settings
     for part in location:
-        fields = getattr(model, "model_fields", None)
-        if fields is None:
+        if get_origin(shape) in {dict, list}:  # the part is a name that the user chose, or an index
+            shape = get_args(shape)[-1]
             continue
-        annotation = fields[part].annotation if part in fields else None
-        arguments = getattr(annotation, "__args__", ())
-        model = arguments[-1] if arguments and isinstance(arguments[-1], type) else annotation
-    return list(getattr(model, "model_fields", {}))
+        fields = getattr(shape, "model_fields", {})
+        shape = fields[part].annotation if part in fields else None
+    return list(getattr(shape, "model_fields", {}))
