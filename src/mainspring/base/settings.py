@@ -18,7 +18,12 @@ from typing import Any, Literal, Self, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from mainspring.base.errors import ConfigError
 
@@ -262,6 +267,12 @@ def load(path: Path | None = None) -> Settings:
     except ValidationError as error:
         raise ConfigError(
             _explain(error, file), remedy="docs/reference/configuration.md lists every key."
+        ) from None
+    except SettingsError as error:
+        field = str(error).partition('"')[2].partition('"')[0]
+        raise ConfigError(
+            f"The environment variable {PREFIX}{field.upper()} is not JSON.",
+            remedy="Write JSON into it, or set single keys with __ between the parts of the name.",
         ) from None
 
 
