@@ -1,0 +1,219 @@
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL, 
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+-- Running upgrade  -> 0001
+
+CREATE TABLE inferences (
+    seq INTEGER NOT NULL, 
+    id TEXT NOT NULL, 
+    received_us BIGINT NOT NULL, 
+    first_byte_us BIGINT, 
+    done_us BIGINT NOT NULL, 
+    tenant TEXT NOT NULL, 
+    key_id TEXT, 
+    user TEXT, 
+    feature TEXT, 
+    session TEXT, 
+    tags TEXT, 
+    dialect TEXT NOT NULL, 
+    route TEXT, 
+    requested_model TEXT NOT NULL, 
+    provider TEXT, 
+    model TEXT, 
+    attempts TEXT, 
+    why TEXT, 
+    status BIGINT NOT NULL, 
+    error TEXT, 
+    error_message TEXT, 
+    finish_reason TEXT, 
+    input_tokens BIGINT NOT NULL, 
+    cache_read_tokens BIGINT NOT NULL, 
+    cache_write_tokens BIGINT NOT NULL, 
+    output_tokens BIGINT NOT NULL, 
+    reasoning_tokens BIGINT NOT NULL, 
+    usage_source TEXT, 
+    cost_nusd BIGINT, 
+    stream BOOLEAN NOT NULL, 
+    cut BOOLEAN NOT NULL, 
+    cache TEXT NOT NULL, 
+    config_hash TEXT NOT NULL, 
+    trace_id TEXT, 
+    parent_span_id TEXT, 
+    request_bytes BIGINT NOT NULL, 
+    response_bytes BIGINT NOT NULL, 
+    extra TEXT, 
+    PRIMARY KEY (seq), 
+    UNIQUE (id)
+);
+
+CREATE INDEX ix_inferences_tenant ON inferences (tenant, id);
+
+CREATE INDEX ix_inferences_key_id ON inferences (key_id, id) WHERE key_id IS NOT NULL;
+
+CREATE INDEX ix_inferences_user ON inferences (user, id) WHERE user IS NOT NULL;
+
+CREATE INDEX ix_inferences_feature ON inferences (feature, id) WHERE feature IS NOT NULL;
+
+CREATE INDEX ix_inferences_session ON inferences (session, id) WHERE session IS NOT NULL;
+
+CREATE INDEX ix_inferences_route ON inferences (route, id) WHERE route IS NOT NULL;
+
+CREATE INDEX ix_inferences_provider ON inferences (provider, id) WHERE provider IS NOT NULL;
+
+CREATE INDEX ix_inferences_model ON inferences (model, id) WHERE model IS NOT NULL;
+
+CREATE INDEX ix_inferences_failed ON inferences (id) WHERE status >= 400 OR error IS NOT NULL;
+
+CREATE INDEX ix_inferences_cut ON inferences (id) WHERE cut;
+
+CREATE TABLE payloads (
+    id TEXT NOT NULL, 
+    request_bytes BIGINT NOT NULL, 
+    response_bytes BIGINT, 
+    data BLOB, 
+    blob TEXT, 
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE feedback (
+    id TEXT NOT NULL, 
+    request_id TEXT NOT NULL, 
+    created_us BIGINT NOT NULL, 
+    tenant TEXT NOT NULL, 
+    name TEXT NOT NULL, 
+    value TEXT, 
+    comment TEXT, 
+    key_id TEXT, 
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_feedback_request_id ON feedback (request_id, id);
+
+CREATE TABLE config_snapshots (
+    config_hash TEXT NOT NULL, 
+    created_us BIGINT NOT NULL, 
+    document BLOB NOT NULL, 
+    PRIMARY KEY (config_hash)
+);
+
+CREATE TABLE usage_rollups (
+    grain BIGINT NOT NULL, 
+    bucket_us BIGINT NOT NULL, 
+    tenant TEXT NOT NULL, 
+    feature TEXT NOT NULL, 
+    route TEXT NOT NULL, 
+    provider TEXT NOT NULL, 
+    model TEXT NOT NULL, 
+    requests BIGINT NOT NULL, 
+    errors BIGINT NOT NULL, 
+    cut BIGINT NOT NULL, 
+    streams BIGINT NOT NULL, 
+    input_tokens BIGINT NOT NULL, 
+    cache_read_tokens BIGINT NOT NULL, 
+    cache_write_tokens BIGINT NOT NULL, 
+    output_tokens BIGINT NOT NULL, 
+    reasoning_tokens BIGINT NOT NULL, 
+    cost_nusd BIGINT NOT NULL, 
+    unpriced BIGINT NOT NULL, 
+    latency_us BIGINT NOT NULL, 
+    first_tokens BIGINT NOT NULL, 
+    first_token_us BIGINT NOT NULL, 
+    latency_sq DOUBLE NOT NULL, 
+    first_token_sq DOUBLE NOT NULL, 
+    output_tokens_sq DOUBLE NOT NULL, 
+    cost_sq DOUBLE NOT NULL, 
+    h00 BIGINT NOT NULL, 
+    h01 BIGINT NOT NULL, 
+    h02 BIGINT NOT NULL, 
+    h03 BIGINT NOT NULL, 
+    h04 BIGINT NOT NULL, 
+    h05 BIGINT NOT NULL, 
+    h06 BIGINT NOT NULL, 
+    h07 BIGINT NOT NULL, 
+    h08 BIGINT NOT NULL, 
+    h09 BIGINT NOT NULL, 
+    h10 BIGINT NOT NULL, 
+    h11 BIGINT NOT NULL, 
+    h12 BIGINT NOT NULL, 
+    h13 BIGINT NOT NULL, 
+    h14 BIGINT NOT NULL, 
+    h15 BIGINT NOT NULL, 
+    h16 BIGINT NOT NULL, 
+    h17 BIGINT NOT NULL, 
+    h18 BIGINT NOT NULL, 
+    h19 BIGINT NOT NULL, 
+    h20 BIGINT NOT NULL, 
+    h21 BIGINT NOT NULL, 
+    h22 BIGINT NOT NULL, 
+    h23 BIGINT NOT NULL, 
+    h24 BIGINT NOT NULL, 
+    h25 BIGINT NOT NULL, 
+    h26 BIGINT NOT NULL, 
+    h27 BIGINT NOT NULL, 
+    h28 BIGINT NOT NULL, 
+    h29 BIGINT NOT NULL, 
+    PRIMARY KEY (grain, bucket_us, tenant, feature, route, provider, model)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE usage_by_user (
+    bucket_us BIGINT NOT NULL, 
+    tenant TEXT NOT NULL, 
+    key_id TEXT NOT NULL, 
+    user TEXT NOT NULL, 
+    requests BIGINT NOT NULL, 
+    errors BIGINT NOT NULL, 
+    cut BIGINT NOT NULL, 
+    streams BIGINT NOT NULL, 
+    input_tokens BIGINT NOT NULL, 
+    cache_read_tokens BIGINT NOT NULL, 
+    cache_write_tokens BIGINT NOT NULL, 
+    output_tokens BIGINT NOT NULL, 
+    reasoning_tokens BIGINT NOT NULL, 
+    cost_nusd BIGINT NOT NULL, 
+    unpriced BIGINT NOT NULL, 
+    latency_us BIGINT NOT NULL, 
+    first_tokens BIGINT NOT NULL, 
+    first_token_us BIGINT NOT NULL, 
+    latency_sq DOUBLE NOT NULL, 
+    first_token_sq DOUBLE NOT NULL, 
+    output_tokens_sq DOUBLE NOT NULL, 
+    cost_sq DOUBLE NOT NULL, 
+    PRIMARY KEY (bucket_us, tenant, key_id, user)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE keys (
+    id TEXT NOT NULL, 
+    name TEXT NOT NULL, 
+    tenant TEXT NOT NULL, 
+    role TEXT NOT NULL, 
+    digest BLOB NOT NULL, 
+    last4 TEXT NOT NULL, 
+    models TEXT, 
+    payloads BOOLEAN, 
+    created_us BIGINT NOT NULL, 
+    expires_us BIGINT, 
+    revoked_us BIGINT, 
+    replaced_by TEXT, 
+    last_used_us BIGINT, 
+    settings TEXT, 
+    changed BIGINT NOT NULL, 
+    PRIMARY KEY (id), 
+    UNIQUE (digest)
+);
+
+CREATE INDEX ix_keys_tenant ON keys (tenant, id);
+
+CREATE INDEX ix_keys_changed ON keys (changed, id);
+
+CREATE TABLE versions (
+    name TEXT NOT NULL, 
+    value BIGINT NOT NULL, 
+    PRIMARY KEY (name)
+);
+
+INSERT INTO alembic_version (version_num) VALUES ('0001') RETURNING version_num;
+
