@@ -22,6 +22,7 @@ class Key(msgspec.Struct, kw_only=True):
     """A key as the database has it; the secret itself is nowhere, only its SHA-256. Times are Unix microseconds.
 
     `last4` helps people to recognise a key. `replaced_by` is set by a rotation: the old key works until `expires_us`.
+    `settings` holds limits that are accepted with a key: `rps`, `budget`.
     """
 
     id: str
@@ -37,3 +38,12 @@ class Key(msgspec.Struct, kw_only=True):
     revoked_us: int | None = None
     replaced_by: str | None = None
     settings: dict[str, object] | None = None
+    #: When it was last used, to the minute; flushed now and then, so it may be a minute old.
+    last_used_us: int | None = None
+
+
+class KeyPage(msgspec.Struct):
+    """A page of keys, newest first; `next` is the id to pass as `after`, None on the last page."""
+
+    items: list[Key]
+    next: str | None = None

@@ -1,0 +1,11 @@
+"""Who may ask: keys, their tenants and roles, and what each may do.
+
+A key is a secret that is shown once and kept as its SHA-256. Checking one looks into a snapshot in memory and never
+asks the database; a version counter in the database tells every process of a change within a second. The room knows
+nothing of HTTP, models or what is asked; it says who is asking, or why not.
+"""
+
+from mainspring.keys.service import KeyRing
+from mainspring.keys.types import Key, KeyPage, Principal
+
+__all__ = ["Key", "KeyPage", "KeyRing", "Principal"]

@@ -1,0 +1,79 @@
+"""The secret of a key: how it is made, recognised and kept in a file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from mainspring.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PREFIX = "ms-"
+#: 30 random bytes are 40 characters of base64: 240 bits, so a plain SHA-256 is as good as a slow hash.
+_RANDOM_BYTES = 30
+#: A key that somebody chose must at least not be guessable in a lunch break.
+SHORTEST = 16
+
+
+def new_secret() -> str:
+    """A new secret: `ms-` and 40 URL-safe characters."""
+    return PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+def digest_of(secret: str) -> bytes:
+    """What is stored of a secret. Any text has a digest, so that a strange header is just an unknown key."""
+    return sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def read_file(path: Path) -> str | None:
+    """The secret in a file, or `None` when there is no such file.
+
+    Raises:
+        ConfigError: the file is there but cannot be read or is empty.
+    """
+    try:
+        secret = path.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The admin key in {path} cannot be read: {error}.", remedy="Check its owner and mode."
+        ) from None
+    if len(secret) < SHORTEST:
+        raise ConfigError(f"{path} holds no admin key.", remedy="Delete the file; a new key is then made.")
+    return secret
+
+
+def write_file(path: Path, secret: str) -> bool:
+    """Put a secret into a new file with mode 0600: whole or not at all.
+
+    Returns:
+        False when the file is there already; it is left as it is.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(secret + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(part, path)  # unlike a rename, this fails when another process was first
+        finally:
+            part.unlink()
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigError(
+            f"The admin key cannot be kept in {path}: {error.strerror}.",
+            remedy="Make the folder writable, or set MAINSPRING_ADMIN_KEY.",
+        ) from None
+    return True

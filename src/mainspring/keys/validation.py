@@ -1,0 +1,72 @@
+"""What a key may say of itself."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mainspring.base.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from mainspring.keys.types import Key
+
+ROLES = ("admin", "member")
+WINDOWS = ("day", "month", "total")
+_LONGEST_NAME = 200
+_MOST_MODELS = 1000
+
+
+def checked(key: Key) -> Key:
+    """The key, if it can be.
+
+    Raises:
+        InvalidRequest: it cannot; `param` names the field.
+    """
+    _name("name", key.name)
+    _name("tenant", key.tenant)
+    if key.role not in ROLES:
+        raise InvalidRequest(f"There is no role {key.role!r}.", remedy="Use admin or member.", param="role")
+    if key.expires_us is not None and not key.created_us < key.expires_us < 1 << 62:
+        raise InvalidRequest(
+            "The key would have expired already.", remedy="Choose a later time.", param="expires"
+        )
+    if key.models is not None:
+        if not key.models or len(key.models) > _MOST_MODELS:
+            raise InvalidRequest(
+                f"A list of models has 1 to {_MOST_MODELS} names.",
+                remedy="Leave it out to allow all.",
+                param="models",
+            )
+        for model in key.models:
+            _name("models", model)
+    if key.settings is not None:
+        _limits(key.settings)
+    return key
+
+
+def _name(field: str, value: str) -> None:
+    if not value.strip() or len(value) > _LONGEST_NAME or not value.isprintable():
+        raise InvalidRequest(
+            f"{field} must be 1 to {_LONGEST_NAME} printable characters.",
+            remedy="Choose another.",
+            param=field,
+        )
+
+
+def _limits(settings: dict[str, object]) -> None:
+    rps = settings.get("rps")
+    if rps is not None and not _positive(rps):
+        raise InvalidRequest("rps must be a number above 0.", param="rps")
+    budget = settings.get("budget")
+    if budget is None:
+        return
+    if not isinstance(budget, dict) or set(budget) != {"usd", "window"} or not _positive(budget["usd"]):
+        raise InvalidRequest("A budget is a number of usd above 0 and a window.", param="budget")
+    if budget["window"] not in WINDOWS:
+        raise InvalidRequest("A budget's window is day, month or total.", param="budget")
+
+
+def _positive(value: object) -> bool:
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    )
