@@ -135,7 +135,7 @@ class RunningServer:
         """SIGTERM; returns the exit code. A server that does not stop in time is killed, and that is an error."""
         return self._end(signal.SIGTERM, seconds)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the server process alone."""
         assert self._process is not None
         self._process.send_signal(number)
@@ -278,6 +278,16 @@ output_usd_per_mtok = 2.0
 
 [routes.default]
 targets = ["openai/test", "anthropic/test"]
+
+[routes.pair]
+targets = ["openai/pair-first", "anthropic/pair-second"]
+
+[routes.quick]
+targets = ["openai/quick-first", "openai/quick-second"]
+[routes.quick.timeouts]
+first_token = 0.6
+idle = 0.6
+total = 1.5
 """
 
 

@@ -81,5 +81,3 @@ class Behaviour:
 
 
 _KINDS = {item.name: {"int": int, "float": float, "str": str}[str(item.type)] for item in fields(Behaviour)}
-
-GOOD = Behaviour()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.support.provider import anthropic, openai
-from tests.support.provider.answers import Answer, Event, think
-from tests.support.provider.behaviour import CONTENT_BEFORE_FAILURE, GOOD, Behaviour
+from tests.support.provider.answers import Event, think
+from tests.support.provider.behaviour import CONTENT_BEFORE_FAILURE, Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
             raise _Broken
 
     async def _whole_answer(self, path: str, document: dict[str, Any], behaviour: Behaviour) -> None:
-        body = _body(path, document, behaviour)
+        body = answer_bytes(path, document, behaviour)
         if behaviour.error:
             body = anthropic.error(500, behaviour) if "/messages" in path else openai.error(500, behaviour)
         if behaviour.eof:
@@ -265,12 +265,9 @@ def _models(received: Received) -> bytes:
     return anthropic.models(names) if received.header("anthropic-version") else openai.models(names)
 
 
-def _think(path: str, document: dict[str, Any], behaviour: Behaviour) -> Answer:
-    return think(path, document, behaviour)
-
-
-def _body(path: str, document: dict[str, Any], behaviour: Behaviour) -> bytes:
-    answer = _think(path, document, behaviour)
+def answer_bytes(path: str, document: dict[str, Any], behaviour: Behaviour) -> bytes:
+    """The body of the whole answer to a request as this server sends it."""
+    answer = think(path, document, behaviour)
     if path.endswith("/count_tokens"):
         return anthropic.count(answer)
     if path.endswith("/messages"):
@@ -278,8 +275,13 @@ def _body(path: str, document: dict[str, Any], behaviour: Behaviour) -> bytes:
     return openai.whole(path, answer, document, behaviour)
 
 
+def stream_bytes(path: str, document: dict[str, Any], behaviour: Behaviour) -> bytes:
+    """The body of the streamed answer to a request as this server sends it, if nothing breaks."""
+    return b"".join(event.data for event in _events(path, document, behaviour))
+
+
 def _events(path: str, document: dict[str, Any], behaviour: Behaviour) -> list[Event]:
-    answer = _think(path, document, behaviour)
+    answer = think(path, document, behaviour)
     if path.endswith("/messages"):
         return anthropic.events(answer, behaviour)
     return openai.events(path, answer, document, behaviour)
@@ -309,6 +311,3 @@ def _dechunk(buffer: bytearray, start: int) -> tuple[bytes, int] | None:
             return b"".join(parts), end + 2
         parts.append(bytes(buffer[line + 2 : end]))
         start = end + 2
-
-
-__all__ = ["GOOD", "Connection", "Received"]
