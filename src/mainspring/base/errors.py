@@ -160,9 +160,17 @@ class ProviderRefused(ProviderError):
 
 
 class ProviderUnreachable(ProviderError):
-    """No connection could be made, or it broke before an answer came."""
+    """No connection could be made, or it broke before an answer came.
+
+    Attributes:
+        dropped: the connection was there and broke before the first byte of an answer.
+    """
 
     code = "provider_unreachable"
+
+    def __init__(self, message: str, *, remedy: str = "", dropped: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.dropped = dropped
 
 
 class ProviderTimeout(ProviderError):

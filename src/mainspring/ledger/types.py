@@ -14,6 +14,7 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens in exclusive buckets: their sum is all tokens of the call.
 
     `input` excludes what was read from or written to the provider's prompt cache; `output` excludes `reasoning`.
+    `cache_write_1h` is not a bucket: it says how many of `cache_write` were written for an hour, at their own price.
     """
 
     input: int = 0
@@ -21,6 +22,7 @@ class Usage(msgspec.Struct, frozen=True):
     cache_write: int = 0
     output: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
 
 
 class Attempt(msgspec.Struct, omit_defaults=True):

@@ -1,0 +1,199 @@
+"""The traveller: one request on its way to an answer, handed from step to step."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mainspring.base.clock import monotonic, now_us
+from mainspring.base.errors import ClientGone
+from mainspring.base.ids import new_id
+
+if TYPE_CHECKING:
+    from mainspring.base.errors import MainspringError
+    from mainspring.base.settings import TimeoutSettings
+    from mainspring.gateway.plan import Plan, Target
+    from mainspring.gateway.types import Dialect, Sink
+    from mainspring.keys.types import Principal
+    from mainspring.ledger.types import Attempt, UsageSource
+    from mainspring.providers.types import Operation, Seen
+
+
+class StreamOptions(msgspec.Struct):
+    """`stream_options` of an OpenAI body."""
+
+    include_usage: bool | None = None
+
+
+class Envelope(msgspec.Struct):
+    """The few fields of a body that the gateway reads, of any dialect; all others pass by undecoded."""
+
+    model: str
+    stream: bool | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: dict[str, Any] | None = None
+    stream_options: StreamOptions | None = None
+    messages: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class Attribution(msgspec.Struct):
+    """To whom and what an answer is put down."""
+
+    user: str | None = None
+    feature: str | None = None
+    session: str | None = None
+    tags: dict[str, str] | None = None
+    trace_id: str | None = None
+    parent_span_id: str | None = None
+
+
+class Exchange:
+    """One request: what came in, what the steps decided, and what became of it.
+
+    The edge makes it and fills the first block; every later block belongs to the step named above it.
+    Times named `*_us` are Unix microseconds, the others monotonic seconds.
+    """
+
+    __slots__ = (
+        "answer",
+        "attempts",
+        "attribution",
+        "body",
+        "content_sent",
+        "cost_nusd",
+        "cut",
+        "deadline",
+        "dialect",
+        "envelope",
+        "error",
+        "first_byte_us",
+        "head_sent",
+        "id",
+        "interrupt_reason",
+        "interruptible",
+        "last_write",
+        "listener",
+        "operation",
+        "pass_headers",
+        "plan",
+        "principal",
+        "received",
+        "received_us",
+        "recorded",
+        "response_bytes",
+        "secret",
+        "seen",
+        "sink",
+        "status",
+        "store_payloads",
+        "stream",
+        "target",
+        "task",
+        "timeouts",
+        "usage_source",
+        "writing",
+    )
+
+    def __init__(
+        self,
+        *,
+        dialect: Dialect,
+        operation: Operation,
+        envelope: Envelope,
+        body: bytes,
+        secret: str | None,
+        attribution: Attribution,
+        pass_headers: dict[str, str],
+        sink: Sink,
+    ) -> None:
+        self.id = new_id()
+        self.received_us = now_us()
+        self.received = monotonic()
+        self.dialect = dialect
+        self.operation = operation
+        self.envelope = envelope
+        self.body = body
+        self.secret = secret
+        self.attribution = attribution
+        self.pass_headers = pass_headers
+        self.sink = sink
+        self.stream = bool(envelope.stream)
+        # authenticate
+        self.principal: Principal | None = None
+        # plan
+        self.plan: Plan | None = None
+        self.timeouts: TimeoutSettings | None = None
+        self.store_payloads = True
+        # call
+        self.attempts: list[Attempt] = []
+        self.target: Target | None = None
+        self.seen: Seen | None = None
+        # relay
+        self.head_sent = False
+        self.content_sent = False
+        self.writing = False
+        self.first_byte_us: int | None = None
+        self.answer: list[bytes] = []
+        self.response_bytes = 0
+        # settle
+        self.status = 200
+        self.error: MainspringError | None = None
+        self.cut = False
+        self.cost_nusd: int | None = None
+        #: The row has gone to the ledger: once, whatever happens after it.
+        self.recorded = False
+        self.usage_source: UsageSource | None = None
+        # watch
+        self.task: asyncio.Task[Any] | None = None
+        self.deadline = 0.0
+        self.last_write = self.received
+        self.interruptible = False
+        self.interrupt_reason: MainspringError | None = None
+        self.listener: asyncio.Task[None] | None = None
+
+    def interrupt(self, reason: MainspringError) -> None:
+        """Stop waiting for the upstream because of `reason`. Without effect where nothing may be interrupted."""
+        if self.interruptible and self.interrupt_reason is None and self.task is not None:
+            self.interrupt_reason = reason
+            self.task.cancel()
+
+    async def keep_alive(self) -> None:
+        """Write a keepalive into a stream that is silent, opening it if need be. A caller who left is no matter here."""
+        if self.writing:
+            return
+        self.writing = True
+        try:
+            if not self.head_sent:
+                self.head_sent = True
+                await self.sink.start(200, self.stream_head(answered=False))
+            await self.sink.write(self.dialect.keepalive)
+        except ClientGone:
+            pass  # the listener tells the task
+        finally:
+            self.writing = False
+
+    def stream_head(self, *, answered: bool) -> list[tuple[bytes, bytes]]:
+        """The headers of a stream. They name the target only when it has answered: another may still take over."""
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+            (b"x-request-id", self.id.encode()),
+            (b"x-mainspring-cache", b"off"),
+        ]
+        if answered and self.target is not None:
+            headers += self.target.headers
+            headers.append((b"x-mainspring-attempts", b"%d" % len(self.attempts)))
+        return headers
+
+    def interruption(self) -> MainspringError | None:
+        """The reason for which a cancellation came, taken back from the task; None when it is not ours."""
+        reason, self.interrupt_reason = self.interrupt_reason, None
+        if reason is not None and self.task is not None:
+            self.task.uncancel()
+        return reason

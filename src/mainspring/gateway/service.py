@@ -1,0 +1,163 @@
+"""The request path as a whole: the steps in their order, and what happens when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mainspring.base.clock import monotonic
+from mainspring.base.errors import ClientGone, MainspringError, Overloaded
+from mainspring.base.logging import get_logger
+from mainspring.gateway.authenticate import authenticate
+from mainspring.gateway.call import call_whole, open_stream
+from mainspring.gateway.plan import Planner, plan
+from mainspring.gateway.relay import relay_stream, relay_whole
+from mainspring.gateway.settle import settle
+from mainspring.gateway.watch import Watch
+
+if TYPE_CHECKING:
+    from mainspring.base.settings import Settings
+    from mainspring.base.telemetry import Meter
+    from mainspring.gateway.exchange import Exchange
+    from mainspring.keys import KeyRing
+    from mainspring.ledger import Ledger
+    from mainspring.providers import Providers
+
+_log = get_logger(__name__)
+
+
+class Gateway:
+    """One process's request path.
+
+    Args:
+        settings: the configuration in force.
+        config_hash: its name in the ledger.
+        keys: who may ask.
+        providers: who answers.
+        ledger: where answers are recorded.
+        meter: counts and times.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        config_hash: str,
+        keys: KeyRing,
+        providers: Providers,
+        ledger: Ledger,
+        meter: Meter,
+    ) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._meter = meter
+        self._providers = providers
+        self._config_hash = config_hash
+        self.planner = Planner(settings, providers)
+        self.watch = Watch(settings.server.keepalive_seconds)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self.watch.start()
+
+    async def close(self) -> None:
+        """Stop watching; open exchanges have been drained by then."""
+        await self.watch.close()
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Take a request all the way to its answer or its error. Raises nothing but a cancellation from outside."""
+        exchange.task = asyncio.current_task()
+        self.watch.add(exchange)
+        try:
+            await self._answer(exchange)
+        except MainspringError as error:
+            await self._refuse(exchange, error)
+        except asyncio.CancelledError:
+            # The process is going down and could not wait for this answer; what was used is recorded all the same.
+            exchange.error, exchange.cut = (
+                Overloaded("The server stopped before the answer was complete."),
+                True,
+            )
+            exchange.status = 200 if exchange.head_sent else exchange.error.status
+            if exchange.principal is not None and not exchange.recorded:
+                await asyncio.shield(self._record_quietly(exchange))
+            raise
+        except (
+            Exception
+        ) as error:  # a bug of ours must still end in the caller's dialect, with a trace in the log
+            _log.exception("unexpected_error", request_id=exchange.id, error=type(error).__name__)
+            unexpected = MainspringError(
+                "Something went wrong inside Mainspring.", remedy="The log has the request id."
+            )
+            await self._refuse(exchange, unexpected)
+        finally:
+            self.watch.discard(exchange)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        authenticate(exchange, self._keys)
+        plan(exchange, self.planner)
+        if exchange.stream:
+            stream = await open_stream(exchange, self._providers)
+            await relay_stream(exchange, stream, self._record)
+        else:
+            body = await call_whole(exchange, self._providers)
+            await relay_whole(exchange, body, self._record)
+
+    async def _refuse(self, exchange: Exchange, error: MainspringError) -> None:
+        """End an exchange with an error: record it, then say it."""
+        gone = isinstance(error, ClientGone)
+        exchange.error = error
+        exchange.cut = exchange.content_sent
+        exchange.status = error.http_status if gone or not exchange.head_sent else 200
+        saying = exchange.dialect.stream_error(error, exchange.id) if exchange.head_sent else b""
+        if exchange.principal is not None and not exchange.recorded:
+            await self._record_quietly(exchange)
+        if gone:
+            return
+        try:
+            if exchange.head_sent:
+                await exchange.sink.write(saying, last=True)
+            else:
+                status, headers, body = exchange.dialect.error(error, exchange.id)
+                exchange.head_sent = True
+                await exchange.sink.start(status, headers)
+                await exchange.sink.write(body, last=True)
+        except ClientGone:
+            pass  # it left while it was being refused; the row stands
+
+    async def _record(self, exchange: Exchange) -> None:
+        """Make the row and wait until it is durable.
+
+        Raises:
+            StoreUnavailable: the database is away; the answer is not complete without its row.
+        """
+        exchange.recorded = True
+        row, payload = settle(exchange, self._providers.prices, self._config_hash)
+        await self._ledger.append(row, payload)
+        self._count(exchange)
+
+    async def _record_quietly(self, exchange: Exchange) -> None:
+        """Record what has failed already: a second failure is logged, since the caller is told of the first."""
+        try:
+            await self._record(exchange)
+        except MainspringError as error:
+            _log.error("row_lost", request_id=exchange.id, error=error.code)
+
+    def _count(self, exchange: Exchange) -> None:
+        seen, target, first = exchange.seen, exchange.target, exchange.first_byte_us
+        usage = seen.usage if seen is not None else None
+        self._meter.answer(
+            dialect=exchange.dialect.name,
+            route=(exchange.plan.route if exchange.plan is not None else None) or "",
+            provider=target.provider if target is not None else "",
+            model=target.model if target is not None else "",
+            status=exchange.status,
+            error=exchange.error.code if exchange.error is not None else None,
+            stream=exchange.stream,
+            latency_s=monotonic() - exchange.received,
+            first_token_s=(first - exchange.received_us) / 1e6
+            if first is not None and exchange.stream
+            else None,
+            input_tokens=usage.input + usage.cache_read + usage.cache_write if usage is not None else 0,
+            output_tokens=usage.output + usage.reasoning if usage is not None else 0,
+            cost_nusd=exchange.cost_nusd,
+        )

@@ -1,0 +1,120 @@
+"""Last step: what was used becomes tokens and money, and the answer becomes a row of the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mainspring.base.clock import now_us
+from mainspring.base.errors import ClientGone, ProviderRefused, ProviderUnreachable
+from mainspring.ledger.types import Inference, Payload, Usage
+from mainspring.providers.estimate import estimate_answer, estimate_request
+from mainspring.providers.types import Operation
+
+if TYPE_CHECKING:
+    from mainspring.gateway.exchange import Exchange
+    from mainspring.providers import PriceTable
+
+#: Longer explanations are cut in the row; the payload has the whole body.
+_MESSAGE_CHARS = 500
+_NOTHING = Usage()
+
+
+def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[Inference, Payload | None]:
+    """Close the account of an exchange.
+
+    Args:
+        exchange: one that has been answered, or has failed.
+        prices: of the configuration in force.
+        config_hash: names that configuration.
+
+    Returns:
+        The row, and the payload if it is to be kept.
+    """
+    usage = _usage(exchange)
+    target, seen, error = exchange.target, exchange.seen, exchange.error
+    if target is not None:
+        exchange.cost_nusd = prices.cost(target.provider, target.model, usage) if usage is not _NOTHING else 0
+    principal, attribution, plan = exchange.principal, exchange.attribution, exchange.plan
+    assert principal is not None, "a row belongs to a tenant"
+    row = Inference(
+        id=exchange.id,
+        received_us=exchange.received_us,
+        first_byte_us=exchange.first_byte_us,
+        done_us=now_us(),
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        user=attribution.user,
+        feature=attribution.feature,
+        session=attribution.session,
+        tags=attribution.tags,
+        trace_id=attribution.trace_id,
+        parent_span_id=attribution.parent_span_id,
+        dialect=exchange.dialect.name,
+        route=plan.route if plan is not None else None,
+        why=plan.why if plan is not None else None,
+        requested_model=exchange.envelope.model,
+        provider=target.provider if target is not None else None,
+        model=(seen.model if seen is not None else None) or (target.model if target is not None else None),
+        attempts=exchange.attempts,
+        status=exchange.status,
+        error=error.code if error is not None else None,
+        error_message=_explanation(error) if error is not None else None,
+        finish_reason=seen.finish_reason if seen is not None else None,
+        input_tokens=usage.input,
+        cache_read_tokens=usage.cache_read,
+        cache_write_tokens=usage.cache_write,
+        output_tokens=usage.output,
+        reasoning_tokens=usage.reasoning,
+        usage_source=exchange.usage_source,
+        cost_nusd=exchange.cost_nusd,
+        stream=exchange.stream,
+        cut=exchange.cut,
+        config_hash=config_hash,
+        request_bytes=len(exchange.body),
+        response_bytes=exchange.response_bytes,
+    )
+    if not exchange.store_payloads:
+        return row, None
+    return row, Payload(id=exchange.id, request=exchange.body, response=b"".join(exchange.answer) or None)
+
+
+def _usage(exchange: Exchange) -> Usage:
+    """What the provider reported; else our own count of what went through; nothing where nothing was used."""
+    seen, error = exchange.seen, exchange.error
+    if seen is not None and seen.usage is not None and (seen.finished or error is None):
+        exchange.usage_source = "provider"
+        return seen.usage
+    if not exchange.attempts or exchange.operation is Operation.COUNT_TOKENS:
+        return _NOTHING
+    if not exchange.answer and isinstance(error, ProviderRefused | ProviderUnreachable):
+        return _NOTHING
+    if (
+        not exchange.answer
+        and error is not None
+        and not isinstance(error, ClientGone)
+        and error.code != "provider_timeout"
+    ):
+        return _NOTHING
+    exchange.usage_source = "estimated"
+    asked = estimate_request(exchange.operation, exchange.body)
+    answered = estimate_answer(exchange.operation, b"".join(exchange.answer), stream=exchange.stream)
+    if seen is None or seen.usage is None:
+        return Usage(input=asked, output=answered)
+    # A stream that was cut has reported its prompt (Anthropic does so first), not all of its output.
+    known = seen.usage
+    return Usage(
+        input=known.input,
+        cache_read=known.cache_read,
+        cache_write=known.cache_write,
+        cache_write_1h=known.cache_write_1h,
+        output=max(known.output, answered),
+        reasoning=known.reasoning,
+    )
+
+
+def _explanation(error: Exception) -> str:
+    if isinstance(error, ProviderRefused):
+        # What the provider wrote may quote the conversation: it stands in the payload, not in the row.
+        kind = f" ({error.upstream_type})" if error.upstream_type else ""
+        return f"The provider answered {error.upstream_status}{kind}."
+    return str(error)[:_MESSAGE_CHARS]

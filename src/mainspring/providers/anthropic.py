@@ -1,0 +1,236 @@
+"""The Anthropic wire: messages and token counts over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mainspring.base.errors import MainspringError, ProviderProtocolError
+from mainspring.ledger.types import Usage
+from mainspring.providers.openai import data_of, refusal, split_events
+from mainspring.providers.transport import HttpTransport
+from mainspring.providers.types import Operation, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mainspring.providers.types import Call, Reply, StreamScanner
+
+VERSION = "2023-06-01"
+PATHS = {Operation.MESSAGES: "/v1/messages", Operation.COUNT_TOKENS: "/v1/messages/count_tokens"}
+
+
+class AnthropicProvider:
+    """One upstream that speaks Anthropic's protocol; see `providers.types.Provider`.
+
+    Args:
+        name: as configured.
+        base_url: without the version, such as `https://api.anthropic.com`; a trailing `/v1` is understood too.
+        headers: credentials and extra headers.
+        operations: what it serves natively.
+        connections: most connections at once; 0 is no limit.
+    """
+
+    api = "anthropic"
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        operations: frozenset[Operation],
+        connections: int = 0,
+    ) -> None:
+        self.name = name
+        self.operations = operations
+        base = {"content-type": "application/json", "anthropic-version": VERSION}
+        root = base_url.rstrip("/").removesuffix("/v1")
+        self._transport = HttpTransport(name, root, {**base, **headers}, connections)
+
+    async def start(self) -> None:
+        """Open the pool."""
+        await self._transport.start()
+
+    async def call(self, call: Call) -> Reply:
+        """Send; return when the head of the answer is there."""
+        return await self._transport.post(
+            PATHS[call.operation], call.body, call.headers, call.connect_seconds
+        )
+
+    def scanner(self, operation: Operation, *, strip_usage: bool) -> StreamScanner:  # noqa: ARG002 - usage is part of this protocol's events
+        """A fresh scanner for a stream of messages."""
+        return MessagesScanner(self.name)
+
+    def read_usage(self, operation: Operation, body: bytes) -> Seen:
+        """Usage and stop reason of a whole answer."""
+        return read_answer(self.name, operation, body)
+
+    async def models(self) -> list[str]:
+        """The models that the provider lists; this also warms a connection."""
+        try:
+            reply = await self._transport.get("/v1/models?limit=1000", 5)
+        except MainspringError:
+            return []
+        try:
+            document = msgspec.json.decode(await reply.read())
+            return [str(item["id"]) for item in document["data"]]
+        except (MainspringError, msgspec.DecodeError, LookupError, TypeError):
+            return []
+        finally:
+            reply.close()
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._transport.close()
+
+
+class _CacheCreation(msgspec.Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    """Usage as Anthropic reports it: cache tokens stand outside `input_tokens`, thinking inside `output_tokens`."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
+
+    def merged(self, later: WireUsage) -> WireUsage:
+        """These counts with those of a later event, which are cumulative where they are given."""
+        return WireUsage(
+            input_tokens=self.input_tokens if later.input_tokens is None else later.input_tokens,
+            output_tokens=self.output_tokens if later.output_tokens is None else later.output_tokens,
+            cache_read_input_tokens=self.cache_read_input_tokens
+            if later.cache_read_input_tokens is None
+            else later.cache_read_input_tokens,
+            cache_creation_input_tokens=self.cache_creation_input_tokens
+            if later.cache_creation_input_tokens is None
+            else later.cache_creation_input_tokens,
+            cache_creation=later.cache_creation or self.cache_creation,
+        )
+
+    def exclusive(self) -> Usage:
+        """The same in our buckets. Thinking is billed as output and not told apart by this protocol."""
+        hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation is not None else None
+        return Usage(
+            input=self.input_tokens or 0,
+            cache_read=self.cache_read_input_tokens or 0,
+            cache_write=self.cache_creation_input_tokens or 0,
+            output=self.output_tokens or 0,
+            cache_write_1h=min(hour or 0, self.cache_creation_input_tokens or 0),
+        )
+
+
+class _Message(msgspec.Struct):
+    type: str | None = None
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: WireUsage | None = None
+    input_tokens: int | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode_message = msgspec.json.Decoder(_Message).decode
+
+
+def read_answer(name: str, operation: Operation, body: bytes) -> Seen:
+    """Usage, model and stop reason of a whole answer.
+
+    Raises:
+        ProviderProtocolError: it is not an answer of this protocol.
+        ProviderRefused: it is an error in the clothes of a 200.
+    """
+    try:
+        message = _decode_message(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProviderProtocolError(
+            f"{name} answered 200 with a body that is no answer of its protocol."
+        ) from error
+    if operation is Operation.COUNT_TOKENS and message.input_tokens is not None:
+        return Seen(usage=Usage(), finished=True, content=True)
+    if message.type != "message":
+        if message.error is not None:
+            raise refusal(name, bytes(message.error))
+        raise ProviderProtocolError(f"{name} answered 200 with a body that is no answer of its protocol.")
+    return Seen(
+        usage=message.usage.exclusive() if message.usage is not None else None,
+        finish_reason=message.stop_reason,
+        model=message.model,
+        finished=True,
+        content=True,
+    )
+
+
+class _Delta(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str | None = None
+    message: _Message | None = None
+    delta: _Delta | None = None
+    usage: WireUsage | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+class MessagesScanner:
+    """Reads message streams; `message_stop` is kept back for `terminal`."""
+
+    def __init__(self, name: str) -> None:
+        self.seen = Seen()
+        self._name = name
+        self._usage = WireUsage()
+        self._terminal = b""
+
+    def feed(self, events: bytes) -> bytes:
+        """Look at whole events; return those for the caller."""
+        if self.seen.content and b"message_" not in events and b'"error"' not in events:
+            return events
+        return b"".join([self._event(event) for event in split_events(events)])
+
+    def terminal(self) -> bytes:
+        """The closing event, as the provider sent it."""
+        return self._terminal
+
+    def _event(self, event: bytes) -> bytes:
+        data = data_of(event)
+        if data is None:
+            return event
+        try:
+            decoded = _decode_event(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProviderProtocolError(
+                f"{self._name} sent a stream event that is no JSON of its protocol."
+            ) from error
+        seen = self.seen
+        match decoded.type:
+            case "message_start" if decoded.message is not None:
+                seen.model = decoded.message.model
+                self._count(decoded.message.usage)
+            case "message_delta":
+                if decoded.delta is not None and decoded.delta.stop_reason is not None:
+                    seen.finish_reason = decoded.delta.stop_reason
+                self._count(decoded.usage)
+            case "message_stop":
+                seen.finished = True
+                self._terminal = event
+                return b""
+            case "error":
+                seen.error = refusal(self._name, bytes(decoded.error or b"{}"))
+                return b""
+            case "content_block_start" | "content_block_delta":
+                seen.content = True
+            case _:
+                pass
+        return event
+
+    def _count(self, usage: WireUsage | None) -> None:
+        if usage is not None:
+            self._usage = self._usage.merged(usage)
+            self.seen.usage = self._usage.exclusive()

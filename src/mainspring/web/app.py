@@ -1,0 +1,108 @@
+"""The ASGI app of one process: the protocol surfaces as they are, everything else through FastAPI."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mainspring.base.errors import MainspringError
+from mainspring.base.logging import get_logger
+from mainspring.web.runtime import Runtime
+from mainspring.web.surfaces import Surfaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mainspring.base.settings import Settings
+    from mainspring.web.asgi import App, Receive, Scope, Send
+
+_log = get_logger(__name__)
+#: How often the configuration file's time of change is looked at.
+_LOOK_SECONDS = 0.5
+
+
+class Application:
+    """The ASGI app. The runtime is opened when the server starts and closed when it stops.
+
+    Args:
+        settings: the configuration to start with.
+        file: where it was read; changes there are put in force.
+        ready: called once everything is open, to tell people about it.
+    """
+
+    def __init__(
+        self, settings: Settings, *, file: Path | None = None, ready: Callable[[Runtime], None] | None = None
+    ) -> None:
+        self._settings = settings
+        self._file = file
+        self._ready = ready
+        self._surfaces: App | None = None
+        self._pages: App | None = None
+        self.runtime: Runtime | None = None
+        #: Why the start failed, for whoever runs the server: a server only tells that it did.
+        self.failure: MainspringError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or the life of the process."""
+        if scope["type"] == "http":
+            app = self._surfaces if scope["path"].startswith("/v1/") else self._pages
+            assert app is not None, "the server calls lifespan first"
+            await app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            runtime = await self._open()
+        except MainspringError as error:
+            self.failure = error
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        follower = asyncio.create_task(_follow(runtime))
+        await send({"type": "lifespan.startup.complete"})
+        if self._ready is not None:
+            self._ready(runtime)
+        await receive()
+        follower.cancel()
+        await runtime.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _open(self) -> Runtime:
+        from mainspring.web.management import create_api  # noqa: PLC0415 - FastAPI; a command that imports this file may not need it
+
+        runtime = self.runtime = await Runtime.open(self._settings, file=self._file)
+        self._surfaces = Surfaces(runtime)
+        self._pages = create_api(runtime)
+        return runtime
+
+
+def create_app(
+    settings: Settings, *, file: Path | None = None, ready: Callable[[Runtime], None] | None = None
+) -> Application:
+    """The app for an ASGI server; see `Application`."""
+    return Application(settings, file=file, ready=ready)
+
+
+async def _follow(runtime: Runtime) -> None:
+    """Put the configuration in force again whenever its file changes."""
+    file = runtime.file
+    if file is None:
+        return
+    seen = _changed(file)
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        now = _changed(file)
+        if now not in {seen, None}:
+            seen = now
+            await runtime.reload()
+
+
+def _changed(file: Path) -> tuple[int, int] | None:
+    """What tells one state of a file from another; None while an editor has it away."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

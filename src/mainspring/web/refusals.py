@@ -1,0 +1,66 @@
+"""What every dialect needs to say of an error: the status, the headers, and what an upstream said itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mainspring.base.errors import MainspringError, ProviderRefused
+
+#: Upstream statuses that a later try may cure.
+_PASSING = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+
+
+class Upstream(msgspec.Struct):
+    """The error of a provider in its own words; every member may be missing."""
+
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+    param: str | None = None
+
+
+class _Body(msgspec.Struct):
+    error: Any = None
+    message: Any = None
+
+
+def upstream_words(error: MainspringError) -> Upstream | None:
+    """What the provider said, if the error is its own and can be read."""
+    if not isinstance(error, ProviderRefused):
+        return None
+    try:
+        body = msgspec.json.decode(error.upstream_body, type=_Body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    detail = body.error if body.error is not None else body.message
+    if isinstance(detail, str):
+        return Upstream(message=detail)
+    if not isinstance(detail, dict):
+        return None
+    fields = {
+        name: value for name in ("message", "type", "param") if isinstance(value := detail.get(name), str)
+    }
+    code = detail.get("code")
+    return Upstream(**fields, code=code if isinstance(code, str | int) else None)
+
+
+def headers_of(error: MainspringError, request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an error answer: its id, when to come back, and whether to come back at all."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"x-request-id", request_id.encode()),
+        (b"x-mainspring-cache", b"off"),
+    ]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after))
+    if not _may_pass(error):
+        headers.append((b"x-should-retry", b"false"))
+    return headers
+
+
+def _may_pass(error: MainspringError) -> bool:
+    if isinstance(error, ProviderRefused):
+        return error.upstream_status in _PASSING
+    return error.retryable

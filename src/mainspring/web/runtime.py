@@ -1,0 +1,148 @@
+"""Everything one process needs, opened in order and closed in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.base.errors import ConfigError, StoreError
+from mainspring.base.logging import get_logger
+from mainspring.base.settings import load
+from mainspring.base.telemetry import Meter
+from mainspring.gateway import Gateway
+from mainspring.keys import KeyRing
+from mainspring.ledger import Ledger
+from mainspring.providers import Providers
+from mainspring.store import BlobStore, Database, open_blobs, open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mainspring.base.settings import Settings
+
+ADMIN_KEY_FILE = Path(".mainspring/admin.key")
+
+_log = get_logger(__name__)
+
+
+class Runtime:
+    """The rooms of one process, wired together. Made by `open`; the attributes are read by handlers and commands.
+
+    `providers` and `gateway` are there only where the process serves. A reload replaces both, and `settings` with
+    them; exchanges under way finish on the ones that they began with.
+    """
+
+    providers: Providers
+    gateway: Gateway
+
+    def __init__(self, settings: Settings, database: Database, blobs: BlobStore, file: Path | None) -> None:
+        self.settings = settings
+        self.file = file
+        self.config_hash, self._document = settings.snapshot()
+        self.database = database
+        self.blobs = blobs
+        self.ledger = Ledger(
+            database, blobs, durability=settings.ledger.durability, inline_kb=settings.ledger.inline_kb
+        )
+        self.keys = KeyRing(database)
+        self.meter = Meter()
+        #: Readiness is false while this is set.
+        self.draining = False
+        #: The admin key, if it was made just now: to be shown once.
+        self.first_admin_key: str | None = None
+        self._serves = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(cls, settings: Settings, *, serve: bool = True, file: Path | None = None) -> Runtime:
+        """Open everything.
+
+        Args:
+            settings: the configuration.
+            serve: whether this process answers requests; a command needs only database, ledger and keys.
+            file: where the settings were read, for `reload`.
+
+        Raises:
+            ConfigError: something in the settings cannot be.
+            StoreError: the database cannot be opened.
+        """
+        database = await open_database(
+            settings.storage.database,
+            sync=settings.storage.sync,
+            queue_rows=settings.ledger.queue_rows,
+            wait_seconds=settings.ledger.wait_seconds,
+        )
+        runtime = cls(settings, database, open_blobs(settings.storage.blobs), file)
+        try:
+            if serve:
+                await runtime._start()
+        except BaseException:  # whatever stopped the start, the database must not stay open
+            await runtime.close()
+            raise
+        return runtime
+
+    async def reload(self) -> bool:
+        """Read the configuration again and put it in force. A broken one changes nothing and is logged.
+
+        Returns:
+            Whether a new configuration is in force.
+        """
+        try:
+            settings = load(self.file)
+            config_hash, document = settings.snapshot()
+            if config_hash == self.config_hash:
+                return False
+            await self._put_in_force(settings, config_hash, document)
+        except (ConfigError, StoreError) as error:
+            _log.error("configuration_kept", reason=str(error), config_hash=self.config_hash)
+            return False
+        _log.info("configuration_reloaded", config_hash=config_hash)
+        return True
+
+    async def close(self) -> None:
+        """Close everything; the ledger's queue is written to its end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._serves:
+            await self.gateway.close()
+            await self.providers.close()
+        await self.keys.close()
+        await self.database.close()
+        self.meter.close()
+
+    async def _start(self) -> None:
+        settings = self.settings
+        await self._put_in_force(settings, self.config_hash, self._document)
+        self.first_admin_key = await self.keys.bootstrap(settings.admin_key, ADMIN_KEY_FILE)
+        await self.keys.start()
+        self.meter.gauge("ledger_queue_rows", "Rows waiting for the writer.", lambda: self.database.depth)
+        self.meter.gauge("open_exchanges", "Requests under way.", lambda: len(self.gateway.watch))
+
+    async def _put_in_force(self, settings: Settings, config_hash: str, document: bytes) -> None:
+        """Build what the settings describe and, only when all of it is there, use it."""
+        providers = Providers(settings)
+        gateway = Gateway(settings, config_hash, self.keys, providers, self.ledger, self.meter)
+        await self.ledger.record_config(config_hash, document)
+        await providers.start()
+        gateway.start()
+        before = (self.gateway, self.providers) if self._serves else None
+        self.settings, self.config_hash = settings, config_hash
+        self.providers, self.gateway, self._serves = providers, gateway, True
+        self._spawn(providers.warm)
+        if before is not None:
+            self._spawn(lambda: _retire(*before))
+
+    def _spawn(self, work: Callable[[], object]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work())  # type: ignore[arg-type] # both callers return coroutines without a result
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _retire(gateway: Gateway, providers: Providers) -> None:
+    """Close what a reload replaced, once the exchanges that use it are done."""
+    while len(gateway.watch):  # noqa: ASYNC110 - the set of open exchanges has no event, and nobody waits for this
+        await asyncio.sleep(1)
+    await gateway.close()
+    await providers.close()

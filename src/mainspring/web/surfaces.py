@@ -1,0 +1,150 @@
+"""The protocol surfaces: which path speaks which dialect, and how a request on one of them reaches the gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mainspring.base.errors import ClientGone, InvalidRequest, MainspringError, NotFound
+from mainspring.base.ids import new_id
+from mainspring.gateway import Envelope, Exchange
+from mainspring.gateway.rewrite import checked_text
+from mainspring.providers import Operation
+from mainspring.web import anthropic, openai
+from mainspring.web.asgi import AsgiSink, answer, attribution, passed_on, read_body, secret_of
+
+if TYPE_CHECKING:
+    from mainspring.gateway import Dialect
+    from mainspring.web.asgi import RawHeaders, Receive, Scope, Send
+    from mainspring.web.runtime import Runtime
+
+
+class Surface(msgspec.Struct, frozen=True):
+    """One path: its dialect, what it asks for, and the member of the body without which it makes no sense."""
+
+    dialect: Dialect
+    operation: Operation
+    needs: str
+
+
+SURFACES: dict[str, Surface] = {
+    "/v1/chat/completions": Surface(openai.CHAT, Operation.CHAT, "messages"),
+    "/v1/completions": Surface(openai.COMPLETIONS, Operation.COMPLETIONS, "prompt"),
+    "/v1/responses": Surface(openai.RESPONSES, Operation.RESPONSES, "input"),
+    "/v1/embeddings": Surface(openai.EMBEDDINGS, Operation.EMBEDDINGS, "input"),
+    "/v1/messages": Surface(anthropic.MESSAGES, Operation.MESSAGES, "messages"),
+    "/v1/messages/count_tokens": Surface(anthropic.COUNT_TOKENS, Operation.COUNT_TOKENS, "messages"),
+}
+_MODELS = "/v1/models"
+_decode = msgspec.json.Decoder(Envelope).decode
+
+
+class Surfaces:
+    """The ASGI app of everything under `/v1`.
+
+    Args:
+        runtime: of this process.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._limit = runtime.settings.server.max_body_mb << 20
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path: str = scope["path"]
+        headers: RawHeaders = dict(scope["headers"])
+        surface = SURFACES.get(path)
+        dialect: Dialect = surface.dialect if surface is not None else _dialect_of(path, headers)
+        try:
+            if surface is None:
+                await self._other(scope, headers, send)
+                return
+            if scope["method"] != "POST":
+                raise _not_allowed("POST")
+            body = await read_body(headers, receive, self._limit)
+            exchange = Exchange(
+                dialect=dialect,
+                operation=surface.operation,
+                envelope=(envelope := read_envelope(body, surface)),
+                body=body,
+                secret=secret_of(headers),
+                attribution=attribution(headers, envelope),
+                pass_headers=passed_on(headers),
+                sink=AsgiSink(receive, send),
+            )
+        except ClientGone:
+            return
+        except MainspringError as error:
+            request_id = new_id()
+            # Who has no key learns that first, whatever else is wrong with the request.
+            refusal = self._key_error(headers) or error
+            await answer(send, *dialect.error(refusal, request_id))
+            return
+        await self._runtime.gateway.handle(exchange)
+
+    async def _other(self, scope: Scope, headers: RawHeaders, send: Send) -> None:
+        path: str = scope["path"]
+        if path != _MODELS and not path.startswith(_MODELS + "/"):
+            raise NotFound(
+                f"There is nothing at {path[:200]}.", remedy="docs/reference/http.md lists the paths."
+            )
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise _not_allowed("GET")
+        principal = self._runtime.keys.check(secret_of(headers) or "")
+        wanted = path[len(_MODELS) + 1 :] or None
+        speaks_anthropic = b"anthropic-version" in headers
+        body = openai.models_answer(self._runtime, principal, wanted, anthropic=speaks_anthropic)
+        head = [(b"content-type", b"application/json"), (b"x-request-id", new_id().encode())]
+        await answer(send, 200, head, body)
+
+    def _key_error(self, headers: RawHeaders) -> MainspringError | None:
+        try:
+            self._runtime.keys.check(secret_of(headers) or "")
+        except MainspringError as error:
+            return error
+        return None
+
+
+def read_envelope(body: bytes, surface: Surface) -> Envelope:
+    """The fields that the gateway reads off a body.
+
+    Raises:
+        InvalidRequest: it is not UTF-8, not JSON, nested too deeply, or lacks what the surface needs.
+    """
+    checked_text(body)
+    try:
+        envelope = _decode(body)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `$")
+        field = where.strip("`.").split(".")[0].split("[")[0] or None
+        if "missing required field `model`" in reason:
+            raise InvalidRequest(
+                "The body names no model.", remedy='Add `"model": "default"`.', param="model"
+            ) from None
+        raise InvalidRequest(f"The body is not as it must be: {error}.", param=field) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(
+            f"The body is not valid JSON: {error}.", remedy="Send one JSON object."
+        ) from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.", remedy="Send a flatter document.") from None
+    if getattr(envelope, surface.needs) is msgspec.UNSET:
+        raise InvalidRequest(f"The body has no `{surface.needs}`.", remedy="Add it.", param=surface.needs)
+    return envelope
+
+
+def _dialect_of(path: str, headers: RawHeaders) -> Dialect:
+    if path.startswith("/v1/messages") or b"anthropic-version" in headers:
+        return anthropic.MESSAGES
+    return openai.CHAT
+
+
+class _MethodNotAllowed(InvalidRequest):
+    status = 405
+    code = "method_not_allowed"
+
+
+def _not_allowed(method: str) -> _MethodNotAllowed:
+    return _MethodNotAllowed("This path does not take that method.", remedy=f"Use {method}.")
