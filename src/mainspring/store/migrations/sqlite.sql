@@ -48,21 +48,11 @@ CREATE TABLE inferences (
     UNIQUE (id)
 );
 
-CREATE INDEX ix_inferences_tenant ON inferences (tenant, id);
-
 CREATE INDEX ix_inferences_key_id ON inferences (key_id, id) WHERE key_id IS NOT NULL;
 
 CREATE INDEX ix_inferences_user ON inferences (user, id) WHERE user IS NOT NULL;
 
-CREATE INDEX ix_inferences_feature ON inferences (feature, id) WHERE feature IS NOT NULL;
-
 CREATE INDEX ix_inferences_session ON inferences (session, id) WHERE session IS NOT NULL;
-
-CREATE INDEX ix_inferences_route ON inferences (route, id) WHERE route IS NOT NULL;
-
-CREATE INDEX ix_inferences_provider ON inferences (provider, id) WHERE provider IS NOT NULL;
-
-CREATE INDEX ix_inferences_model ON inferences (model, id) WHERE model IS NOT NULL;
 
 CREATE INDEX ix_inferences_failed ON inferences (id) WHERE status >= 400 OR error IS NOT NULL;
 
@@ -75,7 +65,8 @@ CREATE TABLE payloads (
     data BLOB, 
     blob TEXT, 
     PRIMARY KEY (id)
-);
+)
+ WITHOUT ROWID;
 
 CREATE TABLE feedback (
     id TEXT NOT NULL, 

@@ -87,9 +87,9 @@ def _inferences() -> None:
         sa.Column("response_bytes", integer, nullable=False),
         sa.Column("extra", text),
     )
-    op.create_index("ix_inferences_tenant", "inferences", ["tenant", "id"])
-    # Optional columns: rows without a value stay out of the index, so that they cost nothing to write.
-    for name in ("key_id", "user", "feature", "session", "route", "provider", "model"):
+    # Only what picks few rows out of many has an index; tenant, feature, route, provider and model are narrowed
+    # through the rollups. Rows without a value stay out of an index, so that they cost nothing to write.
+    for name in ("key_id", "user", "session"):
         given = sa.column(name).is_not(None)
         op.create_index(
             f"ix_inferences_{name}", "inferences", [name, "id"], sqlite_where=given, postgresql_where=given
@@ -108,6 +108,7 @@ def _beside_inferences() -> None:
         sa.Column("response_bytes", sa.BigInteger),
         sa.Column("data", sa.LargeBinary),
         sa.Column("blob", TEXT),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "feedback",
