@@ -117,7 +117,11 @@ def open_blobs(url: str) -> BlobStore:
         ConfigError: the URL names no store that we know.
     """
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in {"file", "memory", "s3", "gs", "az"} or (scheme != "memory" and not rest):
+    if (
+        not separator
+        or scheme not in {"file", "memory", "s3", "gs", "az"}
+        or (scheme != "memory" and not rest)
+    ):
         raise ConfigError(
             f"{without_password(url)!r} is not a blob store that Mainspring knows.",
             remedy="Use file://PATH, s3://BUCKET/PREFIX, gs://, az:// or memory://.",

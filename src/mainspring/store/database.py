@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 async def open_database(
-    url: str, *, sync: Literal["normal", "full"] = "normal", queue_rows: int = 10_000, wait_seconds: float = 10
+    url: str,
+    *,
+    sync: Literal["normal", "full"] = "normal",
+    queue_rows: int = 10_000,
+    wait_seconds: float = 10,
 ) -> Database:
     """Open a database, bring its schema up to date and start its writer.
 

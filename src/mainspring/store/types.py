@@ -6,11 +6,11 @@ SQL is text in the common subset of SQLite and Postgres, with named parameters (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Sequence
 
 Dialect = Literal["sqlite", "postgresql"]
 #: What a column holds, as far as moving rows in bulk must know.
@@ -84,8 +84,11 @@ class Database(Protocol):
     """
 
     dialect: Dialect
-    #: Items that were appended and are not committed yet.
-    depth: int
+
+    @property
+    def depth(self) -> int:
+        """Items that were appended and are not committed yet."""
+        ...
 
     async def read(self, work: Callable[[Connection], T], /) -> T:
         """Run a function that only reads, on a thread, on one consistent snapshot."""

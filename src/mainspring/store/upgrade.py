@@ -32,7 +32,9 @@ def head() -> str | None:
 
 def known(revision: str) -> bool:
     """Whether a revision is one of ours."""
-    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    return any(
+        script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    )
 
 
 def upgrade(driver_connection: Any, dialect: Dialect) -> None:

@@ -95,7 +95,9 @@ def _inferences() -> None:
             f"ix_inferences_{name}", "inferences", [name, "id"], sqlite_where=given, postgresql_where=given
         )
     failed = sa.text("status >= 400 OR error IS NOT NULL")
-    op.create_index("ix_inferences_failed", "inferences", ["id"], sqlite_where=failed, postgresql_where=failed)
+    op.create_index(
+        "ix_inferences_failed", "inferences", ["id"], sqlite_where=failed, postgresql_where=failed
+    )
     cut = sa.text("cut")
     op.create_index("ix_inferences_cut", "inferences", ["id"], sqlite_where=cut, postgresql_where=cut)
 

@@ -1,0 +1,137 @@
+"""One connection of one thread: made when it is needed, and made again after it broke."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from mainspring.base.errors import StoreUnavailable
+from mainspring.store.types import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+#: Seconds between attempts at a database that is away or locked: doubled from the first to the last.
+FIRST_DELAY, LAST_DELAY = 0.0005, 0.25
+
+
+class Trouble(Enum):
+    """What an exception from a driver means for the transaction it broke."""
+
+    #: Somebody else holds a lock, or a conflict was resolved against us: the same again may work.
+    BUSY = "busy"
+    #: The connection or the database is gone or cannot write: the same again on a new connection may work.
+    LOST = "lost"
+    #: The database will not have what it was given, now or later.
+    REFUSED = "refused"
+
+
+class Session(Connection, Protocol):
+    """A connection with its transaction in the hands of whoever holds it."""
+
+    def begin(self) -> None:
+        """Start a transaction (one that may write, if this session may)."""
+        ...
+
+    def commit(self) -> None:
+        """End it, keeping what was written."""
+        ...
+
+    def rollback(self) -> None:
+        """End it, if there is one, undoing what was written."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class Backend(Protocol):
+    """What a database must offer to be driven by lines and by the writer."""
+
+    def connect(self, *, write: bool) -> Session:
+        """Open a session."""
+        ...
+
+    def judge(self, error: Exception) -> Trouble:
+        """Say what an exception means."""
+        ...
+
+    def translate(self, error: Exception) -> Exception:
+        """Turn a driver's error into one of ours (without contents); any other is returned as it is."""
+        ...
+
+
+class Line:
+    """A session that survives its connection. Used by one thread at a time."""
+
+    def __init__(self, backend: Backend, *, write: bool) -> None:
+        self._backend = backend
+        self._write = write
+        self._session: Session | None = None
+
+    def session(self) -> Session:
+        """The session, connected now if it was not."""
+        if self._session is None:
+            self._session = self._backend.connect(write=self._write)
+        return self._session
+
+    def undo(self, error: Exception) -> Trouble:
+        """Leave the transaction that an exception broke, and the connection too if that is what broke."""
+        trouble = self._backend.judge(error)
+        if self._session is not None:
+            try:
+                self._session.rollback()
+            except Exception:  # noqa: BLE001 - a session that cannot roll back is given up, for whatever reason
+                self.close()
+        if trouble is Trouble.LOST:
+            self.close()
+        return trouble
+
+    def call(self, work: Callable[[Connection], T], *, seconds: float) -> T:
+        """Run a function in a transaction and commit; again while the database is busy or away.
+
+        Raises:
+            StoreUnavailable: it was still so after `seconds`.
+            Exception: what the function raised; a driver's error as one of ours.
+        """
+        deadline = time.monotonic() + seconds
+        delay = FIRST_DELAY
+        while True:
+            try:
+                session = self.session()
+                session.begin()
+                result = work(session)
+                session.commit()
+            except Exception as error:
+                if self.undo(error) is Trouble.REFUSED:
+                    ours = self._backend.translate(error)
+                    if ours is error:
+                        raise
+                    raise ours from error
+                if time.monotonic() + delay > deadline:
+                    raise unavailable(error) from error
+                time.sleep(delay)
+                delay = min(delay * 2, LAST_DELAY)
+            else:
+                return result
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.close()
+            except Exception:  # noqa: BLE001 - it is being thrown away; how it complains does not matter
+                return
+
+
+def unavailable(error: Exception) -> StoreUnavailable:
+    """The error that callers see. Only the driver's class is named: its text may quote contents or a password."""
+    return StoreUnavailable(
+        f"The database cannot be reached, is locked or is full ({type(error).__name__}).",
+        remedy="Check [storage] database, that its server runs, and the free space on its disk.",
+    )

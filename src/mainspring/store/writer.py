@@ -1,0 +1,275 @@
+"""The group-committing writer: one thread, one connection, one transaction for everything that waits.
+
+There is no commit window: while a transaction commits, the next items gather, so that groups grow with load and a
+single item goes out at once. The queue is bounded by `room`, which slows callers; nothing is ever dropped. The writer
+does not know what it writes: each item comes with the recorder that turns it into rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mainspring.base.errors import StoreError, StoreUnavailable
+from mainspring.store.line import FIRST_DELAY, LAST_DELAY, Line, Trouble, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mainspring.store.line import Backend, Session
+    from mainspring.store.types import Connection, Recorder
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+#: Most items in one transaction: large enough to amortise a commit, small enough to keep the lock for milliseconds.
+GROUP = 512
+
+log = logging.getLogger(__name__)
+
+
+class _Entry:
+    """An item on its way. Without a recorder, the item is a function to run in a transaction of its own."""
+
+    __slots__ = ("deadline", "error", "future", "item", "recorder", "result")
+
+    def __init__(
+        self, recorder: Recorder[Any] | None, item: Any, future: asyncio.Future[Any] | None, deadline: float
+    ) -> None:
+        self.recorder = recorder
+        self.item = item
+        self.future = future
+        self.deadline = deadline
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class Writer:
+    """Writes for one event loop. All methods but the thread's own are called on that loop."""
+
+    def __init__(self, backend: Backend, *, queue_rows: int, wait_seconds: float) -> None:
+        self.depth = 0
+        #: The class of what keeps the database from being written right now, if anything does.
+        self.trouble: str | None = None
+        self._backend = backend
+        self._line = Line(backend, write=True)
+        self._limit = queue_rows
+        self._wait = wait_seconds
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._pending: deque[_Entry] = deque()
+        self._waiting_for_room: list[asyncio.Future[None]] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closing = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="mainspring-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, recorder: Recorder[Item], item: Item) -> asyncio.Future[None]:
+        """Queue an item; the future resolves at its commit."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._put(_Entry(recorder, item, future, time.monotonic() + self._wait))
+        return future
+
+    def post(self, recorder: Recorder[Item], item: Item) -> None:
+        """Queue an item that nobody waits for."""
+        self._put(_Entry(recorder, item, None, math.inf))
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Run a function on the writer's thread in a transaction of its own."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._put(_Entry(None, work, future, time.monotonic() + self._wait))
+        return await future
+
+    async def room(self) -> None:
+        """Wait until fewer than `queue_rows` items are queued."""
+        deadline = time.monotonic() + self._wait
+        while self.depth >= self._limit:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiting_for_room.append(waiter)
+            try:
+                await asyncio.wait_for(waiter, max(0, deadline - time.monotonic()))
+            except TimeoutError:
+                raise StoreUnavailable(
+                    "The queue of the database stays full.",
+                    remedy="The database is slower than the traffic or away; see /readyz.",
+                ) from None
+
+    async def close(self) -> None:
+        """Write what is queued, then end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._closing.set()
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        # The thread's last reports are already scheduled: let them run before anybody closes the loop.
+        await asyncio.sleep(0)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def _put(self, entry: _Entry) -> None:
+        if self._closed:
+            raise StoreUnavailable("The database is closed.", remedy="The server is stopping; ask again.")
+        self.depth += 1
+        self._pending.append(entry)
+        self._queue.put(entry)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(1, self._sweep)
+
+    def _sweep(self) -> None:
+        """Fail items whose time is up though the thread is stuck in the driver (a server that hangs)."""
+        self._sweeper = None
+        late = time.monotonic() - 1
+        for entry in self._pending:
+            if entry.deadline > late:
+                break
+            if entry.future is not None and not entry.future.done():
+                entry.future.set_exception(unavailable(TimeoutError()))
+        if self._pending:
+            self._sweeper = self._loop.call_later(1, self._sweep)
+
+    def _settle(self, entries: Sequence[_Entry]) -> None:
+        """On the loop: tell the callers how it went."""
+        self.depth -= len(entries)
+        for entry in entries:
+            future = entry.future
+            if future is None:
+                if entry.error is not None:
+                    log.error("A row was lost: %s", entry.error)
+            elif not future.done():
+                if entry.error is None:
+                    future.set_result(entry.result)
+                else:
+                    future.set_exception(entry.error)
+        # The thread takes entries in order, so that what is settled is at the front.
+        for _ in entries:
+            self._pending.popleft()
+        if self._waiting_for_room and self.depth < self._limit:
+            waiting, self._waiting_for_room = self._waiting_for_room, []
+            for waiter in waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    # What follows runs on the thread.
+
+    def _run(self) -> None:
+        last = False
+        while not last:
+            entry = self._queue.get()
+            group: list[_Entry] = []
+            while entry is not None:
+                group.append(entry)
+                if entry.recorder is None or len(group) == GROUP or self._queue.empty():
+                    break
+                entry = self._queue.get()
+            last = entry is None
+            if group and group[-1].recorder is None:
+                self._commit(group[:-1])
+                self._call(group[-1])
+            else:
+                self._commit(group)
+        self._line.close()
+
+    def _call(self, entry: _Entry) -> None:
+        try:
+            entry.result = self._line.call(entry.item, seconds=entry.deadline - time.monotonic())
+        except Exception as error:  # noqa: BLE001 - whatever the function raises belongs to whoever passed it
+            entry.error = error
+        self._tell([entry])
+
+    def _commit(self, entries: list[_Entry]) -> None:
+        """Write and commit a group, for as long as its items can wait."""
+        delay = FIRST_DELAY
+        apart = doubt = False
+        while entries:
+            committing = False
+            try:
+                session = self._line.session()
+                session.begin()
+                if apart:
+                    self._write_apart(session, entries, doubt=doubt)
+                else:
+                    _write(session, entries, doubt=doubt)
+                committing = True
+                session.commit()
+            except Exception as error:  # noqa: BLE001 - judged below; the thread must outlive every error
+                trouble = self._line.undo(error)
+                doubt = doubt or committing
+                if trouble is Trouble.REFUSED:
+                    if apart:
+                        entries = self._fail(entries, _refused(error))
+                    apart = True
+                    continue
+                self.trouble = type(error).__name__
+                entries = self._expire(entries, error)
+                # While closing there is no point in waiting longer than callers do.
+                self._closing.wait(delay) if not self._closing.is_set() else time.sleep(delay)
+                delay = min(delay * 2, LAST_DELAY)
+            else:
+                self.trouble = None
+                self._tell(entries)
+                return
+
+    def _write_apart(self, session: Session, entries: list[_Entry], *, doubt: bool) -> None:
+        """Write item by item, so that the one that the database refuses fails alone."""
+        for entry in entries:
+            entry.error = None
+            session.run("SAVEPOINT item")
+            try:
+                _write(session, [entry], doubt=doubt)
+            except Exception as error:
+                if self._backend.judge(error) is not Trouble.REFUSED:
+                    raise
+                session.run("ROLLBACK TO SAVEPOINT item")
+                entry.error = _refused(error)
+            session.run("RELEASE SAVEPOINT item")
+
+    def _expire(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
+        """Fail those that cannot wait any longer; at shutdown the ones that nobody waits for get a last while."""
+        now = time.monotonic()
+        if self._closing.is_set():
+            for entry in entries:
+                entry.deadline = min(entry.deadline, now + self._wait)
+        kept = [entry for entry in entries if entry.deadline > now]
+        self._fail([entry for entry in entries if entry.deadline <= now], unavailable(error))
+        return kept
+
+    def _fail(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
+        for entry in entries:
+            entry.error = error
+        self._tell(entries)
+        return []
+
+    def _tell(self, entries: list[_Entry]) -> None:
+        if not entries:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._settle, entries)
+        except RuntimeError:
+            return  # the loop is closed: nobody is there to be told
+
+
+def _write(session: Session, entries: list[_Entry], *, doubt: bool) -> None:
+    groups: dict[Recorder[Any], list[Any]] = {}
+    for entry in entries:
+        if entry.recorder is not None:
+            groups.setdefault(entry.recorder, []).append(entry.item)
+    for recorder, items in groups.items():
+        if doubt:
+            there = recorder.present(session, items)
+            items = [item for item, present in zip(items, there, strict=True) if not present]  # noqa: PLW2901 - the rest
+        if items:
+            recorder.write(session, items)
+
+
+def _refused(error: Exception) -> StoreError:
+    return StoreError(
+        f"The database refused the row ({type(error).__name__}).",
+        remedy="This is a defect of Mainspring or a damaged schema; the other rows were written.",
+    )
