@@ -1,0 +1,160 @@
+"""The playground: ask a model from the console. The call takes the same governed way as everybody's.
+
+With scripts the answer streams; without, the form posts and the page comes back with the whole answer. The
+conversation travels in the form, so that the server keeps nothing of it but the ledger's rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Form, Request
+from starlette.responses import HTMLResponse, Response
+
+from mainspring.base.errors import InvalidRequest
+from mainspring.web.console.answer import find
+from mainspring.web.console.asking import ask_streaming, ask_whole
+from mainspring.web.console.assembly import assemble
+from mainspring.web.console.conversation import decode
+from mainspring.web.console.rendering import base, fragment, page
+from mainspring.web.console.sessions import CurrentVisitor, FormVisitor, Visitor
+from mainspring.web.openai.models import names_for
+
+if TYPE_CHECKING:
+    from mainspring.ledger.types import Inference
+    from mainspring.web.runtime import Runtime
+
+router = APIRouter()
+_LONGEST_HISTORY = 1_000_000
+_MODELS_OFFERED = 200
+
+
+class Message(msgspec.Struct):
+    """A message of the conversation so far."""
+
+    role: str
+    content: str
+
+
+class Sheet(msgspec.Struct):
+    """The playground's form as filled in."""
+
+    model: str = ""
+    message: str = ""
+    system: str = ""
+    temperature: str = ""
+    max_tokens: str = ""
+    history: list[Message] = []
+
+    def body(self, *, stream: bool) -> bytes:
+        """The request in the words of Chat Completions.
+
+        Raises:
+            InvalidRequest: a number is none.
+        """
+        messages = [Message("system", self.system)] if self.system.strip() else []
+        messages += [*self.history, Message("user", self.message)]
+        document: dict[str, Any] = {"model": self.model.strip(), "messages": messages, "stream": stream}
+        if stream:
+            document["stream_options"] = {"include_usage": True}
+        try:
+            if self.temperature.strip():
+                document["temperature"] = float(self.temperature)
+            if self.max_tokens.strip():
+                document["max_tokens"] = int(self.max_tokens)
+        except ValueError:
+            raise InvalidRequest("Temperature and most tokens are numbers.", remedy="Correct or empty them.") from None
+        return msgspec.json.encode(document)
+
+
+@router.get("/playground")
+async def show(request: Request, visitor: CurrentVisitor, model: str = "") -> Response:
+    """An empty playground."""
+    return _page(request, visitor, Sheet(model=model))
+
+
+@router.post("/playground")
+async def ask(  # noqa: PLR0917 - one parameter for each field of the form
+    request: Request,
+    visitor: FormVisitor,
+    model: Annotated[str, Form()] = "",
+    message: Annotated[str, Form()] = "",
+    system: Annotated[str, Form()] = "",
+    temperature: Annotated[str, Form()] = "",
+    max_tokens: Annotated[str, Form()] = "",
+    history: Annotated[str, Form()] = "",
+) -> Response:
+    """Ask: as a stream of chat chunks where that is accepted, else as a whole page."""
+    sheet = Sheet(model, message, system, temperature, max_tokens, _history(history))
+    runtime: Runtime = request.app.state.runtime
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return ask_streaming(runtime, visitor.principal, sheet.body(stream=True))
+    try:
+        status, request_id, body = await ask_whole(runtime, visitor.principal, sheet.body(stream=False))
+    except InvalidRequest as error:
+        return _page(request, visitor, sheet, problem=str(error), status=error.status)
+    row = await runtime.ledger.get(request_id, visitor.scope)
+    if status >= 400:  # noqa: PLR2004 - the HTTP error range
+        return _page(request, visitor, sheet, problem=_refusal(body), row=row, status=status)
+    sheet.history += [Message("user", message), Message("assistant", _text(body))]
+    sheet.message = ""
+    return _page(request, visitor, sheet, row=row)
+
+
+@router.get("/playground/facts/{request_id}")
+async def facts(request: Request, visitor: CurrentVisitor, request_id: str) -> Response:
+    """What an answer took and cost, as a piece of a page: the script adds it once a stream has ended."""
+    row = await find(request.app.state.runtime, visitor, request_id)
+    return HTMLResponse(fragment("_facts.html", base=base(request), row=row))
+
+
+def _page(
+    request: Request,
+    visitor: Visitor,
+    sheet: Sheet,
+    *,
+    problem: str = "",
+    row: Inference | None = None,
+    status: int = 200,
+) -> Response:
+    models = names_for(request.app.state.runtime, visitor.principal)[:_MODELS_OFFERED]
+    return page(
+        request,
+        "playground.html",
+        visitor,
+        status=status,
+        models=models,
+        model=sheet.model or next(iter(models), ""),
+        message=sheet.message,
+        system=sheet.system,
+        temperature=sheet.temperature,
+        max_tokens=sheet.max_tokens,
+        history=sheet.history,
+        history_json=msgspec.json.encode(sheet.history).decode() if sheet.history else "",
+        problem=problem,
+        row=row,
+    )
+
+
+def _history(text: str) -> list[Message]:
+    """The conversation so far, as the form holds it; a form that was tampered with starts over."""
+    try:
+        return msgspec.json.decode(text, type=list[Message]) if 0 < len(text) < _LONGEST_HISTORY else []
+    except msgspec.DecodeError:
+        return []
+
+
+def _text(body: bytes) -> str:
+    """The text of a chat answer."""
+    try:
+        return str(msgspec.json.decode(body)["choices"][0]["message"].get("content") or "")
+    except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+        return ""
+
+
+def _refusal(body: bytes) -> str:
+    """The words of an error, be it whole or inside a stream."""
+    document = decode(body)
+    error = (document if isinstance(document, dict) else assemble(body)).get("error")
+    return str(error.get("message", error)) if isinstance(error, dict) else "The call failed."

@@ -1,0 +1,110 @@
+"""The ledger as a list: filters as a form, one page at a time, newest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.datastructures import QueryParams
+
+from mainspring.base.clock import now_us
+from mainspring.ledger.types import LedgerFilter
+from mainspring.web.console.rendering import page
+from mainspring.web.console.sessions import CurrentVisitor, Visitor
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from mainspring.ledger import Ledger
+
+router = APIRouter()
+_LIMIT = 50
+_LONGEST = 200
+
+#: Filters that are a text to match: name in the address, words.
+FIELDS = {
+    "model": "Model",
+    "provider": "Provider",
+    "route": "Route",
+    "user": "User",
+    "feature": "Feature",
+    "session": "Session",
+    "tenant": "Tenant",
+}
+STATUSES = {"": "Any", "ok": "OK", "error": "Error", "cut": "Cut short"}
+#: Name in the address, words, seconds back from now.
+TIMES = {
+    "": ("Any time", 0),
+    "15m": ("Last 15 minutes", 900),
+    "1h": ("Last hour", 3600),
+    "24h": ("Last 24 hours", 86_400),
+    "7d": ("Last 7 days", 604_800),
+    "30d": ("Last 30 days", 2_592_000),
+}
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the form asks for: the values as entered, and the filter they make."""
+
+    values: dict[str, str]
+    where: LedgerFilter
+
+    @property
+    def query(self) -> str:
+        """The form as part of an address."""
+        return urlencode(self.values)
+
+
+def read_form(query: QueryParams, visitor: Visitor) -> Wanted:
+    """The filter in an address. What is not a filter is passed over; a member sees only their own tenant."""
+    entered = {name: query.get(name, "").strip()[:_LONGEST].replace("\0", "") for name in (*FIELDS, "status", "time")}
+    values = {name: value for name, value in entered.items() if value}
+    if not visitor.admin:
+        values.pop("tenant", None)
+    texts = {name: values[name] for name in FIELDS if name in values}
+    texts["tenant"] = visitor.scope or texts.get("tenant") or ""
+    status = cast("Literal['ok', 'error', 'cut'] | None", values.get("status"))
+    _, back = TIMES.get(values.get("time", ""), ("", 0))
+    where = LedgerFilter(
+        **{name: text or None for name, text in texts.items()},
+        status=status if status in STATUSES else None,
+        since_us=now_us() - back * 1_000_000 if back else None,
+    )
+    return Wanted(values, where)
+
+
+@router.get("/ledger")
+async def show(request: Request, visitor: CurrentVisitor) -> Response:
+    """A page of the ledger."""
+    runtime = request.app.state.runtime
+    wanted = read_form(request.query_params, visitor)
+    after = request.query_params.get("after") or None
+    found = await runtime.ledger.page(wanted.where, limit=_LIMIT, after=after)
+    fields = {name: words for name, words in FIELDS.items() if visitor.admin or name != "tenant"}
+    return page(
+        request,
+        "ledger.html",
+        visitor,
+        fields=fields,
+        statuses=STATUSES,
+        times={name: words for name, (words, _) in TIMES.items()},
+        wanted=wanted,
+        after=after,
+        items=found.items,
+        next=found.next,
+        known=await _known(runtime.ledger, visitor),
+    )
+
+
+async def _known(ledger: Ledger, visitor: Visitor) -> dict[str, list[str]]:
+    """Names that the last day has seen, offered while typing. Few and from rollups: the list must stay fast."""
+    now = now_us()
+    day = {"since_us": (now // 3_600_000_000 - 24) * 3_600_000_000, "until_us": now}
+    models = await ledger.usage(by="model", tenant=visitor.scope, **day)
+    providers = await ledger.usage(by="provider", tenant=visitor.scope, **day)
+    return {
+        "model": [row.group for row in models if row.group][:20],
+        "provider": [row.group for row in providers if row.group][:20],
+    }
