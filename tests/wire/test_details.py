@@ -104,16 +104,15 @@ def test_wire_03_errors_after_the_head_go_in_band(
 def test_wire_04_failover_until_the_first_content(
     http: httpx2.Client, provider: ProviderServer, server: RunningServer, path: str, traits: str
 ) -> None:
-    provider.script("pair-first", traits)
+    # Twice: a connection that breaks before any answer may be tried again at the same target, once.
+    provider.script("pair-first", *[traits] * (2 if traits == "cut=headers" else 1))
     answer = http.post(path, json=ask("pair", stream=True))
     assert _text(path, answer.content) == "You said: hi"
     assert "error" not in answer.text
     row = server.row(answer.headers["x-request-id"])
-    assert [(a["provider"], a["outcome"] == "ok") for a in row["attempts"]] == [
-        ("openai", False),
-        ("anthropic", True),
-    ]
-    assert row["provider"] == "anthropic"
+    *failed, last = row["attempts"]
+    assert {(a["provider"], a["outcome"] == "ok") for a in failed} == {("openai", False)}
+    assert (last["provider"], last["outcome"], row["provider"]) == ("anthropic", "ok", "anthropic")
 
 
 @dialects
@@ -259,7 +258,8 @@ def test_wire_10_timeouts_are_apart(http: httpx2.Client, provider: ProviderServe
     assert refused.status_code == 502
     provider.script("quick-first", "hang=headers")
     provider.script("quick-second", "")
-    assert http.post(path, json=ask("quick")).status_code == 200, "the second target answers in time"
+    second = http.post(path, json=ask("quick", stream=True))
+    assert _text(path, second.content) == "You said: hi", "the second target answers in time"
     provider.script("quick-first", "hang=content+words=9")
     idle = http.post(path, json=ask("quick", stream=True))
     assert "error" in idle.text

@@ -1,0 +1,155 @@
+"""Every way in which a provider can fail ends in the client's own error type, never in a clean end, and the ledger
+says what happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import openai
+import pytest
+from tests.support.conversations import user
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.server import RunningServer
+
+#: What the script does, and what the ledger may call it: error codes and outcomes of the attempt.
+STREAMS = {
+    "status=500": ({"provider_refused"}, {"refused"}),
+    "status=429+retry_after=1": ({"provider_refused"}, {"refused"}),
+    "cut=headers": ({"provider_unreachable"}, {"unreachable"}),
+    "cut=body": ({"stream_cut", "provider_unreachable"}, {"cut", "unreachable"}),
+    "cut=start": ({"stream_cut"}, {"cut"}),
+    "cut=content": ({"stream_cut"}, {"cut"}),
+    "eof=body": ({"stream_cut", "provider_protocol_error"}, {"cut", "protocol"}),
+    "eof=start": ({"stream_cut"}, {"cut"}),
+    "eof=content": ({"stream_cut"}, {"cut"}),
+    "eof=content+framing=close": ({"stream_cut"}, {"cut"}),
+    "error=start": ({"provider_refused"}, {"refused"}),
+    "error=content": ({"provider_refused"}, {"refused"}),
+    "body=garbage": ({"provider_protocol_error"}, {"protocol"}),
+    "body=html": ({"provider_protocol_error"}, {"protocol"}),
+    "body=empty": ({"provider_protocol_error", "stream_cut"}, {"protocol", "cut"}),
+    "body=list": ({"provider_protocol_error"}, {"protocol"}),
+    "hang=headers": ({"provider_timeout"}, {"timeout"}),
+    "hang=body": ({"provider_timeout"}, {"timeout"}),
+    "hang=start": ({"provider_timeout"}, {"timeout"}),
+    "hang=content": ({"provider_timeout"}, {"timeout"}),
+}
+WHOLE = {
+    "status=500": ({"provider_refused"}, {"refused"}),
+    "status=429+retry_after=1": ({"provider_refused"}, {"refused"}),
+    "cut=headers": ({"provider_unreachable"}, {"unreachable"}),
+    "cut=body": ({"provider_unreachable", "stream_cut"}, {"unreachable", "cut"}),
+    "cut=content": ({"provider_unreachable", "stream_cut"}, {"unreachable", "cut"}),
+    "eof=content": ({"provider_protocol_error"}, {"protocol"}),
+    "error=content": ({"provider_refused"}, {"refused"}),
+    "body=garbage": ({"provider_protocol_error"}, {"protocol"}),
+    "body=html": ({"provider_protocol_error"}, {"protocol"}),
+    "body=empty": ({"provider_protocol_error"}, {"protocol"}),
+    "body=list": ({"provider_protocol_error"}, {"protocol"}),
+    "hang=headers": ({"provider_timeout"}, {"timeout"}),
+    "hang=body": ({"provider_timeout"}, {"timeout"}),
+    "hang=content": ({"provider_timeout"}, {"timeout"}),
+}
+CASES = [(traits, True, *expected) for traits, expected in STREAMS.items()]
+CASES += [(traits, False, *expected) for traits, expected in WHOLE.items()]
+
+
+@pytest.fixture
+async def clients(
+    server: RunningServer, member_key: str
+) -> AsyncIterator[tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic]]:
+    oai = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=member_key, max_retries=0, timeout=30)
+    claude = anthropic.AsyncAnthropic(base_url=server.url, api_key=member_key, max_retries=0, timeout=30)
+    async with oai, claude:
+        yield oai, claude
+
+
+@pytest.mark.parametrize("provider_name", ["openai", "anthropic"])
+@pytest.mark.parametrize("surface", ["chat", "messages", "responses", "completions"])
+async def test_every_failure_is_an_error(
+    server: RunningServer,
+    clients: tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic],
+    surface: str,
+    provider_name: str,
+) -> None:
+    feature = f"broken-{surface}-{provider_name}"
+    results = await asyncio.gather(
+        *(_ask(clients, surface, provider_name, feature, case[0], stream=case[1]) for case in CASES)
+    )
+    wrong = [
+        f"{traits} stream={stream}: {result}"
+        for (traits, stream, _, _), result in zip(CASES, results, strict=True)
+        if result != "the client's own error"
+    ]
+    rows = {
+        row["user"]: row for row in await asyncio.to_thread(server.wait_rows, len(CASES), feature=feature)
+    }
+    for traits, stream, errors, outcomes in CASES:
+        wrong += _wrong_with(rows[f"{traits} {stream}"], traits, errors, outcomes, stream=stream)
+    assert not wrong, "\n".join(wrong)
+
+
+async def _ask(
+    clients: tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic],
+    surface: str,
+    provider_name: str,
+    feature: str,
+    traits: str,
+    *,
+    stream: bool,
+) -> str:
+    """What a user of the client library gets to see."""
+    oai, claude = clients
+    # Twelve words, so that "in the content" is in the middle.
+    common: dict[str, Any] = {
+        "model": f"{provider_name}/t+words=12+{traits}",
+        "stream": stream,
+        "extra_headers": {"x-mainspring-feature": feature, "x-mainspring-user": f"{traits} {stream}"},
+    }
+    try:
+        answer: Any
+        if surface == "chat":
+            answer = await oai.chat.completions.create(messages=user("hi"), **common)
+        elif surface == "completions":
+            answer = await oai.completions.create(prompt="hi", **common)
+        elif surface == "responses":
+            answer = await oai.responses.create(input="hi", **common)
+        else:
+            answer = await claude.messages.create(messages=user("hi"), max_tokens=500, **common)
+        if not stream:
+            return f"a clean answer: {answer}"
+        events = [event async for event in answer]
+    except (openai.APIConnectionError, anthropic.APIConnectionError) as error:
+        return f"a broken connection: {error!r}"
+    except (openai.APIError, anthropic.APIError):
+        return "the client's own error"
+    except Exception as error:  # noqa: BLE001 - whatever else a user would see is what this test is after
+        return f"an error of the transport: {error!r}"
+    return f"a clean end after {len(events)} events, the last of them {events[-1:]}"
+
+
+def _wrong_with(
+    row: dict[str, Any], traits: str, errors: set[str], outcomes: set[str], *, stream: bool
+) -> list[str]:
+    """What the ledger says, compared with what it should."""
+    in_content = stream and "content" in traits
+    complaints = []
+    if row["error"] not in errors:
+        complaints.append(f"error {row['error']} not in {errors}")
+    if row["attempts"][-1]["outcome"] not in outcomes:
+        complaints.append(f"outcome {row['attempts'][-1]['outcome']} not in {outcomes}")
+    if row["cut"] is not in_content:
+        complaints.append(f"cut is {row['cut']}")
+    if in_content and (row["status"] != 200 or row["output_tokens"] == 0):
+        complaints.append(f"status {row['status']}, {row['output_tokens']} output tokens")
+    if not stream and row["status"] < 400:
+        complaints.append(f"status {row['status']}")
+    if row["finish_reason"] is not None:
+        complaints.append(f"finish reason {row['finish_reason']}")
+    return [f"{traits} stream={stream}: {complaint} in the ledger" for complaint in complaints]

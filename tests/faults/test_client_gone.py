@@ -1,0 +1,114 @@
+"""A caller who hangs up at any moment: the upstream call is cancelled at once, and what was used is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.conversations import user
+from tests.support.sockets import Caller
+
+if TYPE_CHECKING:
+    from tests.support.provider.http import Received
+    from tests.support.provider_server import ProviderServer
+    from tests.support.server import RunningServer
+
+CALLERS = 100
+#: The upstream must see the end of its call this soon after the caller left.
+CANCEL_SECONDS = 0.2
+PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streams", "whole"])
+async def test_a_hundred_callers_leave(
+    server: RunningServer, member_key: str, provider: ProviderServer, *, stream: bool
+) -> None:
+    mark = f"leaving-{'stream' if stream else 'whole'}"
+    dice = random.Random(7)
+    left = dict(
+        await asyncio.gather(
+            *(_leave(server, member_key, mark, n, dice, stream=stream) for n in range(CALLERS))
+        )
+    )
+
+    seen = [received for received in provider.requests(mark) if _number(received) in left]
+    assert len(seen) >= CALLERS * 0.8, "most calls had reached the upstream when their caller left"
+    await asyncio.to_thread(
+        provider.wait, mark, lambda received: received.gone_at is not None, count=len(seen), seconds=5
+    )
+    delays = [(received.gone_at or 0) - max(left[_number(received)], received.at) for received in seen]
+    print(
+        f"upstream cancelled after {sorted(delays)[len(delays) // 2]:.3f} s (median), {max(delays):.3f} s (slowest)"
+    )
+    assert max(delays) <= CANCEL_SECONDS
+    assert all(received.finished_at is None for received in seen)
+
+    rows = await asyncio.to_thread(server.wait_rows, len(seen), feature=mark)
+    assert len({row["id"] for row in rows}) == len(rows)
+    for row in rows:
+        assert (row["status"], row["error"]) == (499, "client_gone")
+        assert row["attempts"][-1]["outcome"] == "cancelled"
+    # Sent is not received: compare with what the upstream had said when it was cut off.
+    served = {_number(received): received.events for received in seen}
+    for row in rows:
+        if served.get(int(row["user"] or -1), 0) > 3:
+            assert row["usage_source"] == "estimated"
+            assert row["input_tokens"] > 0
+            assert row["output_tokens"] > 0
+            assert row["cut"] is True
+    used = sum(row["output_tokens"] for row in rows)
+    print(f"{used} output tokens settled over {len(rows)} abandoned answers")
+    assert (used > 0) is stream
+
+
+async def _leave(
+    server: RunningServer, key: str, mark: str, number: int, dice: random.Random, *, stream: bool
+) -> tuple[int, float]:
+    """Ask, read for a random time, hang up; returns when."""
+    name = ("openai", "anthropic")[number % 2]
+    path = PATHS[("openai", "anthropic")[number // 2 % 2]]
+    traits = "words=200+gap=0.1" if stream else "pause=20"
+    body: dict[str, Any] = {"model": f"{name}/t+{traits}", "max_tokens": 500, "stream": stream}
+    caller = Caller(server.url, key)
+    stay, reset = dice.uniform(0.05, 2), dice.random() < 0.5
+    headers = {"x-mainspring-feature": mark, "x-mainspring-user": str(number)}
+    await caller.send(path, body | {"messages": user(f"{mark} number={number};")}, headers)
+    await caller.read_for(stay)
+    return number, caller.hang_up(reset=reset)
+
+
+def _number(received: Received) -> int:
+    text = received.body.decode()
+    return int(text[text.index("number=") + 7 : text.index(";")])
+
+
+async def test_no_further_attempt_after_the_caller_left(
+    server: RunningServer, member_key: str, provider: ProviderServer
+) -> None:
+    mark = "left in the first attempt"
+    provider.script("pair-first", "pause=0.5+status=503")
+    caller = Caller(server.url, member_key)
+    await caller.send(
+        PATHS["openai"], {"model": "pair", "messages": user(mark)}, {"x-mainspring-feature": "left"}
+    )
+    await asyncio.to_thread(provider.wait, mark, lambda received: True)
+    caller.hang_up()
+    rows = await asyncio.to_thread(server.wait_rows, 1, feature="left")
+    await asyncio.sleep(0.7)
+    assert len(provider.requests(mark)) == 1
+    assert [attempt["outcome"] for attempt in rows[0]["attempts"]] == ["cancelled"]
+
+
+async def test_a_slow_reader_is_not_a_gone_reader(
+    server: RunningServer, member_key: str, provider: ProviderServer
+) -> None:
+    mark = "reads slowly"
+    caller = Caller(server.url, member_key)
+    body = {"model": "openai/t+words=60+gap=0.02", "messages": user(mark), "stream": True}
+    await caller.send(PATHS["openai"], body)
+    await asyncio.sleep(1.5)
+    assert b"[DONE]" in await caller.read_until(b"0\r\n\r\n")
+    caller.hang_up()
+    assert provider.requests(mark)[0].gone_at is None
