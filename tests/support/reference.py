@@ -264,11 +264,26 @@ def other_metrics() -> Iterator[tuple[str, str, list[str], str]]:
     yield from (found[name] for name in sorted(found))
 
 
+TRANSLATIONS = ("upstream_messages", "client_messages", "client_responses", "client_completions")
+
+
+def translations() -> str:
+    """The tables at the head of each half of the translation."""
+    text = []
+    for module in TRANSLATIONS:
+        tree = ast.parse((SOURCE / "providers" / "translate" / f"{module}.py").read_text("utf-8"))
+        head, _, table = (ast.get_docstring(tree) or "").partition("\n\n")
+        rows = [line.replace("|-|-|", "|---|---|") for line in table.splitlines() if line.startswith("|")]
+        text += ["", f"### {head.strip().rstrip('.')}", "", *rows]
+    return "\n".join(text).strip()
+
+
 #: page: {mark: who writes it}
 WRITTEN = {
     "configuration.md": {"configuration": configuration, "providers": providers},
     "cli.md": {"commands": commands},
     "metrics.md": {"metrics": metrics},
+    "wire.md": {"translations": translations},
 }
 
 
