@@ -1,0 +1,49 @@
+"""A provider that serves chat: the hub's own form, with what must be adapted to the model."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mainspring.providers.translate.documents import take
+from mainspring.providers.translate.hub import Answer, Chunk, read_answer, read_chunk
+
+if TYPE_CHECKING:
+    from mainspring.providers.translate.types import Document, UpstreamStream
+
+#: OpenAI's own models: their newer ones refuse `max_tokens`, and other servers know nothing else.
+_OPENAI = re.compile(r"(?:^|/)(?:gpt-(?!oss)|o\d|chatgpt|codex|computer-use)", re.IGNORECASE)
+
+
+class ChatUpstream:
+    """A provider that serves chat; see `types.Upstream`."""
+
+    def request(self, chat: Document, model: str) -> Document:
+        """The request with the provider's model, its name for the output limit, and usage asked for in streams."""
+        limit = take(chat, "max_completion_tokens")
+        if limit is not None:
+            chat["max_completion_tokens" if _OPENAI.search(model) else "max_tokens"] = limit
+        chat.pop("reasoning_summary", None)
+        if chat.get("stream") is True:
+            options = chat.get("stream_options")
+            chat["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        else:
+            chat.pop("stream_options", None)
+        return {"model": model, **{name: value for name, value in chat.items() if name != "model"}}
+
+    def answer(self, body: bytes) -> Answer:
+        """A whole answer."""
+        return read_answer(body)
+
+    def stream(self) -> UpstreamStream:
+        """A fresh reader of a stream."""
+        return ChatReader()
+
+
+class ChatReader:
+    """Reads one stream of chat; see `types.UpstreamStream`."""
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """The chunk of one event; none for the terminal marker."""
+        chunk = read_chunk(data)
+        return [] if chunk is None else [chunk]
