@@ -145,6 +145,8 @@ class Connection(asyncio.Protocol):
         if not task.cancelled():
             error = task.exception()
             if error is not None and not isinstance(error, _Broken):
+                # A mistake in a test's script: fail at once, with the reason on stderr.
+                self.close()
                 raise error
         if self._transport is not None and not self._transport.is_closing() and self._buffer:
             self._take()
