@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mainspring.providers.translate.client_chat import ChatClient
+from mainspring.providers.translate.client_completions import CompletionsClient
 from mainspring.providers.translate.client_messages import MessagesClient
+from mainspring.providers.translate.client_responses import ResponsesClient
 from mainspring.providers.translate.documents import decode
 from mainspring.providers.translate.upstream_chat import ChatUpstream
 from mainspring.providers.translate.upstream_messages import MessagesUpstream
@@ -65,6 +67,10 @@ class PairStream:
 _PAIRS: dict[tuple[Operation, Operation], Translation] = {
     (Operation.CHAT, Operation.MESSAGES): Pair(ChatClient(), MessagesUpstream()),
     (Operation.MESSAGES, Operation.CHAT): Pair(MessagesClient(), ChatUpstream()),
+    (Operation.RESPONSES, Operation.CHAT): Pair(ResponsesClient(), ChatUpstream()),
+    (Operation.RESPONSES, Operation.MESSAGES): Pair(ResponsesClient(), MessagesUpstream()),
+    (Operation.COMPLETIONS, Operation.CHAT): Pair(CompletionsClient(), ChatUpstream()),
+    (Operation.COMPLETIONS, Operation.MESSAGES): Pair(CompletionsClient(), MessagesUpstream()),
 }
 
 

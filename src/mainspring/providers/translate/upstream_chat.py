@@ -24,6 +24,7 @@ class ChatUpstream:
         if limit is not None:
             chat["max_completion_tokens" if _OPENAI.search(model) else "max_tokens"] = limit
         chat.pop("reasoning_summary", None)
+        chat["messages"] = [_without_foreign_thinking(message) for message in chat["messages"]]
         if chat.get("stream") is True:
             options = chat.get("stream_options")
             chat["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
@@ -38,6 +39,14 @@ class ChatUpstream:
     def stream(self) -> UpstreamStream:
         """A fresh reader of a stream."""
         return ChatReader()
+
+
+def _without_foreign_thinking(message: Document) -> Document:
+    """A message without what Anthropic signed: it means nothing here, and strict servers refuse unknown fields."""
+    foreign = {"provider_specific_fields", "thinking_blocks"} & message.keys()
+    if "thinking_blocks" in foreign:
+        foreign |= {"reasoning_content"}
+    return {name: value for name, value in message.items() if name not in foreign} if foreign else message
 
 
 class ChatReader:
