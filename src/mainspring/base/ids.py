@@ -47,3 +47,12 @@ def lowest_id(unix_seconds: float) -> str:
     """The smallest id of an instant: where a time range begins in an index of ids."""
     text = f"{max(0, int(unix_seconds * 1000)):012x}"
     return f"{text[:8]}-{text[8:12]}-7000-8000-000000000000"
+
+
+def id_at(unix_us: int) -> str:
+    """An id of an instant in the past, for records that are made up or brought in from elsewhere.
+
+    Ids of one instant are random, not increasing. What happens now gets `new_id`.
+    """
+    text = f"{unix_us // 1000:012x}7{_source.getrandbits(12):03x}{0x8000_0000_0000_0000 | _source.getrandbits(62):016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
