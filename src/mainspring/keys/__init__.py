@@ -5,7 +5,8 @@ asks the database; a version counter in the database tells every process of a ch
 nothing of HTTP, models or what is asked; it says who is asking, or why not.
 """
 
+from mainspring.keys.secrets import ADMIN_KEY_FILE
 from mainspring.keys.service import KeyRing
 from mainspring.keys.types import Key, KeyPage, Principal
 
-__all__ = ["Key", "KeyPage", "KeyRing", "Principal"]
+__all__ = ["ADMIN_KEY_FILE", "Key", "KeyPage", "KeyRing", "Principal"]

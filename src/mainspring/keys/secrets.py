@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from mainspring.base.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+#: Where the admin key is kept that we make when none is given, in the working folder.
+ADMIN_KEY_FILE = Path(".mainspring/admin.key")
 PREFIX = "ms-"
 #: 30 random bytes are 40 characters of base64: 240 bits, so a plain SHA-256 is as good as a slow hash.
 _RANDOM_BYTES = 30

@@ -1,0 +1,198 @@
+"""`mainspring ledger`: the answers, one row each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mainspring.base.errors import InvalidRequest, NotFound
+from mainspring.base.money import format_usd
+from mainspring.cli.options import Config, Json, Tenant, instant_of
+from mainspring.cli.output import print_json, short_time
+from mainspring.cli.session import with_runtime
+
+if TYPE_CHECKING:
+    from mainspring.ledger import Inference, LedgerFilter
+    from mainspring.web.runtime import Runtime
+
+app = typer.Typer(
+    help="Follow, look up and export answers: one row each, under the id that the client got as x-request-id.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+User = Annotated[str | None, typer.Option("--user", help="Only this user.")]
+Feature = Annotated[str | None, typer.Option("--feature", help="Only this feature.")]
+Model = Annotated[str | None, typer.Option("--model", help="Only answers of this model.")]
+Status = Annotated[str | None, typer.Option("--status", help="Only ok, error or cut.")]
+_STATUSES: tuple[Literal["ok", "error", "cut"], ...] = ("ok", "error", "cut")
+
+
+@app.command()
+def tail(
+    *,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=1000, help="Show so many older ones first.")
+    ] = 10,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for new ones until Ctrl-C.")
+    ] = True,
+    tenant: Tenant = None,
+    user: User = None,
+    feature: Feature = None,
+    model: Model = None,
+    status: Status = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show the last answers, and new ones as they complete."""
+    where = _where(tenant=tenant, user=user, feature=feature, model=model, status=status)
+
+    async def work(runtime: Runtime) -> None:
+        if lines:
+            page = await runtime.ledger.page(where, limit=lines)
+            for row in reversed(page.items):
+                _print_row(row, json=json)
+        if follow:
+            async for row in runtime.ledger.tail(where):
+                _print_row(row, json=json)
+
+    with_runtime(config, work)
+
+
+@app.command()
+def show(
+    request_id: Annotated[str, typer.Argument(metavar="ID", help="The x-request-id of the answer.")],
+    *,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Show what was asked and answered, too.")
+    ] = False,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Show one answer: who asked, which attempts were made, tokens, cost and feedback."""
+    from mainspring.web.management.views import feedback_view, inference_view  # noqa: PLC0415 - with the rooms
+
+    async def work(runtime: Runtime) -> dict[str, Any]:
+        row = await runtime.ledger.get(request_id)
+        if row is None:
+            raise NotFound(
+                f"There is no answer {request_id!r}.", remedy="`mainspring ledger tail` shows the last ones."
+            )
+        view = inference_view(row)
+        view["feedback"] = [feedback_view(feedback) for feedback in await runtime.ledger.feedback(request_id)]
+        if payload:
+            kept = await runtime.ledger.payload(request_id)
+            view["payload"] = kept and {
+                "request": kept.request.decode("utf-8", "replace"),
+                "response": None if kept.response is None else kept.response.decode("utf-8", "replace"),
+            }
+        return view
+
+    view = with_runtime(config, work)
+    if json:
+        print_json(view)
+        return
+    for name, value in view.items():
+        if value not in (None, [], {}):
+            _print_field(name, value)
+
+
+@app.command()
+def export(
+    path: Annotated[
+        Path | None, typer.Argument(help="The file to write; by default ledger.parquet or ledger.jsonl here.")
+    ] = None,
+    *,
+    since: Annotated[str, typer.Option("--since", help="From when: 7d, 12h, or a date.")] = "30d",
+    until: Annotated[
+        str | None, typer.Option("--until", help="To when: 1d (ago), or a date; by default now.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="parquet or jsonl.")] = "parquet",
+    tenant: Tenant = None,
+    config: Config = None,
+) -> None:
+    """Write answers to a Parquet or JSON Lines file."""
+    from mainspring.ledger.export import export as write  # noqa: PLC0415 - with the rooms, only when it runs
+
+    if form not in {"parquet", "jsonl"}:
+        raise InvalidRequest(
+            f"--format: there is no format {form!r}.", remedy="Use parquet or jsonl.", param="--format"
+        )
+    target = path or Path(f"ledger.{form}")
+    where = _where(tenant=tenant, since=since, until=until)
+    rows = with_runtime(
+        config, lambda runtime: write(runtime.ledger, where, target, form, progress=_progress)
+    )
+    if sys.stderr.isatty():
+        sys.stderr.write("\r")
+    typer.echo(f"{rows} answers written to {target}.")
+
+
+def _where(
+    *,
+    tenant: str | None = None,
+    user: str | None = None,
+    feature: str | None = None,
+    model: str | None = None,
+    status: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> LedgerFilter:
+    from mainspring.ledger.types import LedgerFilter  # noqa: PLC0415 - with the rooms, only when it runs
+
+    if status is not None and status not in _STATUSES:
+        raise InvalidRequest(
+            f"--status: there is no {status!r}.", remedy="Use ok, error or cut.", param="--status"
+        )
+    return LedgerFilter(
+        tenant=tenant,
+        user=user,
+        feature=feature,
+        model=model,
+        status=next((known for known in _STATUSES if known == status), None),
+        since_us=None if since is None else instant_of(since, "--since"),
+        until_us=None if until is None else instant_of(until, "--until"),
+    )
+
+
+def _print_row(row: Inference, *, json: bool) -> None:
+    """One line for an answer, written at once so that a pipe sees it too."""
+    if json:
+        from mainspring.web.management.views import inference_view  # noqa: PLC0415 - with the rooms
+
+        print_json(inference_view(row), indent=0)
+    else:
+        outcome = f"{row.status}{' cut' if row.cut else ''}{f' {row.error}' if row.error else ''}"
+        cost = f"${format_usd(row.cost_nusd)}" if row.cost_nusd is not None else "$?"
+        tokens = f"{row.input_tokens + row.cache_read_tokens + row.cache_write_tokens}>{row.output_tokens + row.reasoning_tokens}"
+        model = f"{row.provider}/{row.model}" if row.provider else row.requested_model
+        who = f"{row.tenant}/{row.user}" if row.user else row.tenant
+        took = f"{(row.done_us - row.received_us) / 1000:.0f} ms"
+        typer.echo(
+            f"{short_time(row.received_us)}  {row.id}  {outcome}  {model}  {who}  {tokens} tokens  {cost}  {took}"
+        )
+    sys.stdout.flush()
+
+
+def _print_field(name: str, value: Any) -> None:
+    if isinstance(value, list):
+        typer.echo(f"{name}:")
+        for item in value:
+            typer.echo("  " + ", ".join(f"{key} {part}" for key, part in item.items() if part is not None))
+    elif isinstance(value, dict):
+        typer.echo(f"{name}:")
+        for key, part in value.items():
+            typer.echo(f"  {key}: {part}")
+    else:
+        typer.echo(f"{name}: {value}")
+
+
+def _progress(rows: int) -> None:
+    """A line that counts on a terminal; nothing in a log."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{rows} answers")
+        sys.stderr.flush()

@@ -1,0 +1,62 @@
+"""`mainspring serve`: run the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mainspring.cli.options import Config  # noqa: TC001 - Typer reads it
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mainspring.base.settings import Settings
+
+
+def serve(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=256, help="Server processes on the one port.")
+    ] = None,
+) -> None:
+    """Run the server: the OpenAI and Anthropic surfaces, the management API and the console.
+
+    SIGTERM and Ctrl-C let open answers finish; SIGHUP, or a change of the file, reads the configuration again.
+    """
+    from mainspring.cli.banner import Banner  # noqa: PLC0415 - with uvicorn, 0.2 s that only this command needs
+    from mainspring.cli.process import bind, run_process  # noqa: PLC0415 - as above
+
+    settings = prepare(config)
+    listener = bind(host or settings.server.host, settings.server.port if port is None else port)
+    count = workers or settings.server.workers
+    banner = Banner(settings, listener, count)
+    if count == 1:
+        run_process(settings, config, listener, on_ready=banner.show)
+        return
+    from mainspring.cli.supervisor import Supervisor  # noqa: PLC0415 - only for several workers
+
+    Supervisor(count, listener, config, settings.server.drain_seconds, banner.show).run()
+
+
+def prepare(config: Path | None) -> Settings:
+    """Read the configuration and set up logging and error tracking for a process that serves.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    from mainspring.base import logging  # noqa: PLC0415 - structlog and pydantic are not for --help
+    from mainspring.base.settings import load, resolve  # noqa: PLC0415 - as above
+
+    settings = load(config)
+    logging.configure(settings.logging.level, settings.logging.format)
+    if settings.telemetry.sentry_dsn:
+        from mainspring import __version__  # noqa: PLC0415 - as below
+        from mainspring.base.sentry import start_sentry  # noqa: PLC0415 - 0.2 s, only where it is switched on
+
+        start_sentry(resolve(settings.telemetry.sentry_dsn) or "", release=__version__)
+    return settings

@@ -1,0 +1,166 @@
+"""Several server processes on one port: started, watched, replaced when one dies, and stopped together.
+
+The supervisor binds the socket and hands it down; it answers no request itself and loads nothing that could fail.
+Workers are fresh processes, not forks, so that what libraries keep in threads and sockets is never shared by mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.base.errors import MainspringError
+from mainspring.base.logging import get_logger
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from types import FrameType
+
+#: A worker that ends sooner than this after its start has not come up.
+_TOO_SOON_SECONDS = 5.0
+#: Longest pause before a worker that keeps ending is started again.
+_LONGEST_PAUSE_SECONDS = 10.0
+#: How much longer than the drain itself a worker may take to end.
+_GRACE_SECONDS = 5.0
+_CHECK_SECONDS = 0.1
+
+_log = get_logger(__name__)
+
+
+class _Worker:
+    """One child: its process, when it started, and how often in a row it ended too soon."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.failures = 0
+        self.not_before = 0.0
+
+
+class Supervisor:
+    """Runs several workers on one socket.
+
+    Args:
+        count: how many.
+        listener: the bound socket.
+        config: the configuration file to hand down.
+        drain_seconds: how long a stopping worker may let answers finish.
+        on_ready: called once, when the first worker answers.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        listener: socket.socket,
+        config: Path | None,
+        drain_seconds: float,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._workers = [_Worker(index) for index in range(count)]
+        self._listener = listener
+        self._config = config
+        self._drain_seconds = drain_seconds
+        self._on_ready = on_ready
+        self._stopping = False
+        self._ready, self._ready_worker_end = os.pipe()
+        self._lifeline_worker_end, self._lifeline = os.pipe()
+        os.set_blocking(self._ready, False)
+
+    def run(self) -> None:
+        """Supervise until SIGTERM or SIGINT, then until every worker has ended.
+
+        Raises:
+            MainspringError: no worker came up.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._hang_up)
+        with tempfile.TemporaryDirectory(prefix="mainspring-") as folder:
+            try:
+                self._watch(Path(folder))
+            finally:
+                self._end()
+
+    def _watch(self, folder: Path) -> None:
+        ready = False
+        while not self._stopping:
+            now = time.monotonic()
+            for worker in self._workers:
+                if worker.process is None:
+                    # The first comes up alone: it makes the schema and the admin key, or fails for all.
+                    if now >= worker.not_before and (ready or worker.index == 0):
+                        self._start(worker, folder)
+                elif (code := worker.process.poll()) is not None:
+                    self._bury(worker, code, ready=ready)
+            if not ready and self._is_ready():
+                ready = True
+                self._on_ready()
+                continue
+            time.sleep(_CHECK_SECONDS)
+
+    def _start(self, worker: _Worker, folder: Path) -> None:
+        descriptors = (self._listener.fileno(), self._ready_worker_end, self._lifeline_worker_end)
+        command = [
+            sys.executable,
+            "-m",
+            "mainspring.cli.worker",
+            str(worker.index),
+            str(folder),
+            *map(str, descriptors),
+        ]
+        if self._config is not None:
+            command.append(str(self._config))
+        worker.process = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL)  # noqa: S603 - ourselves
+        worker.started = time.monotonic()
+
+    def _bury(self, worker: _Worker, code: int, *, ready: bool) -> None:
+        """Note the end of a worker and when the next one may start."""
+        lived = time.monotonic() - worker.started
+        worker.process = None
+        worker.failures = worker.failures + 1 if lived < _TOO_SOON_SECONDS else 0
+        if not ready:
+            raise MainspringError("The server did not start.", remedy="The reason stands above.")
+        pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**worker.failures) if worker.failures else 0.0
+        worker.not_before = time.monotonic() + pause
+        _log.error("a worker ended and is replaced", worker=worker.index, exit_code=code, pause_seconds=pause)
+
+    def _is_ready(self) -> bool:
+        try:
+            return bool(os.read(self._ready, 1))
+        except BlockingIOError:
+            return False
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._stopping = True
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._signal(signal.SIGHUP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            if worker.process is not None and worker.process.poll() is None:
+                worker.process.send_signal(number)
+
+    def _end(self) -> None:
+        """Stop every worker, and make an end of those that do not."""
+        self._signal(signal.SIGTERM)
+        limit = time.monotonic() + self._drain_seconds + _GRACE_SECONDS
+        for worker in self._workers:
+            if worker.process is None:
+                continue
+            try:
+                worker.process.wait(max(0.0, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.error("a worker did not stop in time and is killed", worker=worker.index)
+                worker.process.kill()
+                worker.process.wait()
