@@ -4,6 +4,7 @@ MainspringError
 ├── ConfigError                 the configuration says something that cannot be
 ├── RequestError                the caller can cure it
 │   ├── InvalidRequest          400
+│   │   └── ContextLengthExceeded    more tokens than the model takes
 │   ├── AuthenticationFailed    401
 │   ├── PermissionDenied        403
 │   ├── NotFound                404
@@ -80,6 +81,12 @@ class RequestError(MainspringError):
 
 class InvalidRequest(RequestError):
     """The request does not say what it must, or says it wrongly."""
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The request has more tokens than the model takes. Sending it again to the same model never helps."""
+
+    code = "context_length_exceeded"
 
 
 class AuthenticationFailed(RequestError):
