@@ -207,8 +207,12 @@ def test_wire_06_an_unknown_price_is_null(http: httpx2.Client, server: RunningSe
     ("path", "status", "traits"),
     [
         (CHAT, 429, "status=429+retry_after=3"),
+        (MESSAGES, 429, "status=429+retry_after=3"),
+        # Overload has a status of its own in each dialect.
+        (CHAT, 503, "status=529"),
+        (CHAT, 503, "status=503+retry_after=3"),
         (MESSAGES, 529, "status=529"),
-        (MESSAGES, 503, "status=503+retry_after=3"),
+        (MESSAGES, 529, "status=503+retry_after=3"),
     ],
 )
 def test_wire_08_refusals_keep_status_and_retry_after(

@@ -148,7 +148,7 @@ def test_responses(oai: openai.OpenAI, target: str) -> None:
     assert answer.output_text == "You said: good day | System: Be kind."
     assert answer.status == "completed"
     assert answer.usage is not None
-    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (20, 7)
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (20, 8)
 
 
 @three
@@ -216,10 +216,10 @@ def test_models(oai: openai.OpenAI, server: RunningServer) -> None:
     assert "default" in names
     assert {"openai/test-small", "anthropic/test-small"} <= names
     narrow = server.create_key("narrow", models=["default", "openai/test-small"])
-    with oai.with_options(api_key=narrow) as client:
-        assert {model.id for model in client.models.list()} == {"default", "openai/test-small"}
-        with pytest.raises(openai.PermissionDeniedError):
-            client.chat.completions.create(model="openai/test", messages=user("hi"))
+    client = oai.with_options(api_key=narrow)
+    assert {model.id for model in client.models.list()} == {"default", "openai/test-small"}
+    with pytest.raises(openai.PermissionDeniedError):
+        client.chat.completions.create(model="openai/test", messages=user("hi"))
 
 
 def test_request_ids(oai: openai.OpenAI, server: RunningServer) -> None:
