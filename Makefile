@@ -12,6 +12,7 @@ run: setup
 setup: .venv/.local
 
 test: .venv/.dev
+	-@$(BIN)/mainspring local pull small embed
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/.dev
@@ -21,8 +22,8 @@ check: .venv/.dev
 bench: setup
 	$(BIN)/python bench/run $(ARGS)
 
-docs: .venv/.docs
-	$(BIN)/zensical build --clean
+docs: .venv/.dev .venv/.docs
+	$(BIN)/python -m tests.support.reference && $(BIN)/zensical build --clean
 
 # `.venv/.NAME` says that the extra NAME is installed as pyproject.toml and constraints.txt have it now.
 .venv/.%: pyproject.toml constraints.txt | $(BIN)/uv

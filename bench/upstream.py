@@ -33,7 +33,7 @@ def framed(text: str) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def event(delta: dict[str, str], finish: str | None = None, **more: object) -> bytes:
+def event(delta: dict[str, str], finish: str | None = None, **more: object) -> str:
     choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
     common = {
         "id": "chatcmpl-bench",
@@ -41,7 +41,7 @@ def event(delta: dict[str, str], finish: str | None = None, **more: object) -> b
         "created": 1700000000,
         "model": "bench",
     }
-    return framed(json.dumps(common | {"choices": choices} | more))
+    return json.dumps(common | {"choices": choices} | more)
 
 
 USAGE = {"prompt_tokens": 200, "completion_tokens": CHUNKS, "total_tokens": 200 + CHUNKS}
@@ -76,13 +76,15 @@ EMBEDDING = whole(
     }
 )
 STREAM_HEAD = head("text/event-stream", None)
-EVENTS = [
+#: The data of each event of a stream.
+TEXTS = [
     event({"role": "assistant", "content": ""}),
     *(event({"content": f" {WORDS[i % 7]}"}) for i in range(CHUNKS)),
     event({}, "stop"),
     event({}, choices=[], usage=USAGE),
-    framed("[DONE]") + b"0\r\n\r\n",
+    "[DONE]",
 ]
+EVENTS = [*map(framed, TEXTS[:-1]), framed(TEXTS[-1]) + b"0\r\n\r\n"]
 BURST = STREAM_HEAD + b"".join(EVENTS)
 GAP = re.compile(rb'"model":\s*"[^"]*-g(\d+)"')
 STREAMED = re.compile(rb'"stream":\s*true')

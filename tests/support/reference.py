@@ -156,7 +156,7 @@ def command_tree() -> Iterator[tuple[str, Any]]:
     """Every command that does something, as (words, command)."""
     import typer.main  # noqa: PLC0415 - each page loads only its own part of the code
 
-    from mainspring.cli import app  # noqa: PLC0415 - as above
+    from mainspring.cli.app import app  # noqa: PLC0415 - as above
 
     def walk(words: str, command: Any) -> Iterator[tuple[str, Any]]:
         children = getattr(command, "commands", None)
@@ -174,7 +174,7 @@ def commands() -> str:
     """Every command with its arguments and options."""
     import typer.main  # noqa: PLC0415 - each page loads only its own part of the code
 
-    from mainspring.cli import app  # noqa: PLC0415 - as above
+    from mainspring.cli.app import app  # noqa: PLC0415 - as above
 
     text = ["### Every command", "", *parameters(typer.main.get_command(app))]
     for words, command in command_tree():
