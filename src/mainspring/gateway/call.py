@@ -67,7 +67,7 @@ _Answer = TypeVar("_Answer")
 
 
 class _Options(msgspec.Struct):
-    stream_options: dict[str, Any] | None | msgspec.UnsetType = msgspec.UNSET
+    stream_options: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 _decode_options = msgspec.json.Decoder(_Options).decode
@@ -159,12 +159,7 @@ async def open_stream(exchange: Exchange, providers: Providers) -> OpenStream:
         call, spoken = _prepare(exchange, target, provider, providers)
         reply = await provider.call(call)
         try:
-            kind = reply.headers.get("content-type", "")
-            if not kind.startswith("text/event-stream"):
-                provider.read_usage(call.operation, await reply.read())
-                raise ProviderProtocolError(
-                    f"{provider.name} answered with {kind or 'no type'} in place of a stream."
-                )
+            await _must_be_stream(reply, provider, call.operation)
             scanner = provider.scanner(call.operation, strip_usage=_strips_usage(exchange, spoken))
             translated = None if spoken is None else spoken.stream(requested=exchange.body)
             stream = OpenStream(reply, scanner, translated)
@@ -182,6 +177,15 @@ async def open_stream(exchange: Exchange, providers: Providers) -> OpenStream:
         return stream
 
     return await _first_that_answers(exchange, providers, attempt)
+
+
+async def _must_be_stream(reply: Reply, provider: Provider, operation: Operation) -> None:
+    kind = reply.headers.get("content-type", "")
+    if kind.startswith("text/event-stream"):
+        return
+    # It may hold an error, which then says more than that it is no stream.
+    provider.read_usage(operation, await reply.read())
+    raise ProviderProtocolError(f"{provider.name} answered with {kind or 'no type'} in place of a stream.")
 
 
 async def _first_that_answers(

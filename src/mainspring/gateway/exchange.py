@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +11,8 @@ from mainspring.base.errors import ClientGone
 from mainspring.base.ids import new_id
 
 if TYPE_CHECKING:
+    import asyncio
+
     from mainspring.base.errors import MainspringError
     from mainspring.base.settings import TimeoutSettings
     from mainspring.gateway.plan import Plan, Target
@@ -36,9 +37,9 @@ class Envelope(msgspec.Struct):
     safety_identifier: str | None = None
     metadata: dict[str, Any] | None = None
     stream_options: StreamOptions | None = None
-    messages: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-    input: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    messages: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
 
 
 class Attribution(msgspec.Struct):

@@ -34,8 +34,9 @@ async def relay_whole(exchange: Exchange, body: bytes, record: Callable[[Exchang
         *exchange.target.headers,
         (b"x-mainspring-attempts", b"%d" % len(exchange.attempts)),
         (b"x-mainspring-cache", b"off"),
-        (b"x-mainspring-cost-usd", format_usd(exchange.cost_nusd).encode()),
     ]
+    if exchange.cost_nusd is not None:
+        headers.append((b"x-mainspring-cost-usd", format_usd(exchange.cost_nusd).encode()))
     exchange.head_sent = True
     await exchange.sink.start(200, headers)
     await exchange.sink.write(body, last=True)

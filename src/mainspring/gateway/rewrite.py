@@ -36,9 +36,9 @@ def with_model(body: bytes, model: str) -> bytes:
     if match is not None:
         spliced = b"".join((body[: match.start(1)], _encode(model), body[match.end(1) :]))
         # The first place that looks like it is the right one, unless the key stands nested before it or is repeated.
-        if _MODEL.search(body, match.end()) is None or _is_top(body, match.start()):
-            if _decode_model(spliced).model == model:
-                return spliced
+        certain = _MODEL.search(body, match.end()) is None or _is_top(body, match.start())
+        if certain and _decode_model(spliced).model == model:
+            return spliced
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     fields["model"] = msgspec.Raw(_encode(model))
     return _encode(fields)

@@ -38,7 +38,7 @@ class Gateway:
         meter: counts and times.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the rooms below, each once
         self,
         settings: Settings,
         config_hash: str,
@@ -81,9 +81,7 @@ class Gateway:
             if exchange.principal is not None and not exchange.recorded:
                 await asyncio.shield(self._record_quietly(exchange))
             raise
-        except (
-            Exception
-        ) as error:  # a bug of ours must still end in the caller's dialect, with a trace in the log
+        except Exception as error:  # noqa: BLE001 - a bug of ours must still end in the caller's dialect
             _log.exception("unexpected_error", request_id=exchange.id, error=type(error).__name__)
             unexpected = MainspringError(
                 "Something went wrong inside Mainspring.", remedy="The log has the request id."
@@ -119,7 +117,7 @@ class Gateway:
             else:
                 status, headers, body = exchange.dialect.error(error, exchange.id)
                 exchange.head_sent = True
-                await exchange.sink.start(status, headers)
+                await exchange.sink.start(status, [*headers, (b"content-length", b"%d" % len(body))])
                 await exchange.sink.write(body, last=True)
         except ClientGone:
             pass  # it left while it was being refused; the row stands

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from mainspring.base.clock import now_us
 from mainspring.base.errors import ClientGone, ProviderRefused, ProviderUnreachable
+from mainspring.gateway.count import count_answer
 from mainspring.ledger.types import Inference, Payload, Usage
-from mainspring.providers.estimate import estimate_answer, estimate_request
+from mainspring.providers.estimate import estimate_request
 from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _usage(exchange: Exchange) -> Usage:
         return _NOTHING
     exchange.usage_source = "estimated"
     asked = estimate_request(exchange.operation, exchange.body)
-    answered = estimate_answer(exchange.operation, b"".join(exchange.answer), stream=exchange.stream)
+    answered = count_answer(b"".join(exchange.answer), stream=exchange.stream)
     if seen is None or seen.usage is None:
         return Usage(input=asked, output=answered)
     # A stream that was cut has reported its prompt (Anthropic does so first), not all of its output.

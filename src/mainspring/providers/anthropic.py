@@ -8,7 +8,8 @@ import msgspec
 
 from mainspring.base.errors import MainspringError, ProviderProtocolError
 from mainspring.ledger.types import Usage
-from mainspring.providers.openai import data_of, refusal, split_events
+from mainspring.providers.openai_streams import data_of, split_events
+from mainspring.providers.refusals import given, refusal
 from mainspring.providers.transport import HttpTransport
 from mainspring.providers.types import Operation, Seen
 
@@ -130,7 +131,7 @@ class _Message(msgspec.Struct):
     stop_reason: str | None = None
     usage: WireUsage | None = None
     input_tokens: int | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 _decode_message = msgspec.json.Decoder(_Message).decode
@@ -152,8 +153,8 @@ def read_answer(name: str, operation: Operation, body: bytes) -> Seen:
     if operation is Operation.COUNT_TOKENS and message.input_tokens is not None:
         return Seen(usage=Usage(), finished=True, content=True)
     if message.type != "message":
-        if message.error is not None:
-            raise refusal(name, bytes(message.error))
+        if error := given(message.error):
+            raise refusal(name, error)
         raise ProviderProtocolError(f"{name} answered 200 with a body that is no answer of its protocol.")
     return Seen(
         usage=message.usage.exclusive() if message.usage is not None else None,
@@ -173,7 +174,7 @@ class _Event(msgspec.Struct):
     message: _Message | None = None
     delta: _Delta | None = None
     usage: WireUsage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -222,7 +223,7 @@ class MessagesScanner:
                 self._terminal = event
                 return b""
             case "error":
-                seen.error = refusal(self._name, bytes(decoded.error or b"{}"))
+                seen.error = refusal(self._name, given(decoded.error) or b"{}")
                 return b""
             case "content_block_start" | "content_block_delta":
                 seen.content = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -41,7 +41,7 @@ class Known(msgspec.Struct, frozen=True):
         stream_usage: whether it understands `stream_options.include_usage`.
     """
 
-    api: str
+    api: Literal["openai", "anthropic", "local"]
     base_url: str | None
     key_variable: str | None
     operations: frozenset[Operation]
@@ -253,7 +253,7 @@ def _build(name: str, provider: ProviderSettings, settings: Settings) -> Provide
 
 
 def _openai(name: str, provider: ProviderSettings, _: Settings) -> Provider:
-    from mainspring.providers.openai import OpenAIProvider  # noqa: PLC0415 - the HTTP client costs 9 MB; not for the CLI
+    from mainspring.providers.openai import OpenAIProvider  # noqa: PLC0415 - each protocol is loaded where it is used
 
     key, url = _key_of(name, provider), base_url_of(name, provider)
     credentials: dict[str, str] = {}

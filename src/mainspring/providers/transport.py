@@ -1,64 +1,75 @@
-"""HTTP to an upstream: one pooled client per provider, on aiohttp.
+"""HTTP to an upstream: one pool of kept-alive connections per provider.
 
-The only file that knows which HTTP client is used. It keeps connections open, sends bytes as they are, hands chunks
-on as they arrive and says what went wrong in our own error classes. It knows nothing of any provider's protocol.
+The only file that knows how bytes get to a provider: directly, over TLS, or through a proxy that the environment
+names. It sends bytes as they are, hands chunks on as they arrive and says what went wrong in our own error classes. It
+knows nothing of any provider's protocol.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import urllib.request
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
-from multidict import CIMultiDict
-from yarl import URL
 
-from mainspring.base.errors import ProviderRefused, ProviderTimeout, ProviderUnreachable, StreamCut
+from mainspring.base.errors import (
+    ProviderProtocolError,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnreachable,
+    StreamCut,
+)
+from mainspring.providers.connection import Broken, Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-#: Idle upstream connections are dropped before the usual 60 s and more of load balancers in front of providers.
-_KEEPALIVE_SECONDS = 25
-#: Error bodies are read to here; what follows is not an explanation.
-_ERROR_BYTES = 256 * 1024
-_FIRST_ERROR_STATUS = 400
+#: Idle connections are dropped before the usual 60 s and more of load balancers in front of providers.
+_IDLE_SECONDS = 25
+#: An answer with a status from here on is an error; below it, from 300 on, it leads elsewhere.
+_FIRST_ERROR, _FIRST_REDIRECT = 400, 300
+_PORTS = {"http": 80, "https": 443}
 
 
 class HttpReply:
     """An answer over HTTP; see `providers.types.Reply`."""
 
-    __slots__ = ("_name", "_response", "headers", "status")
+    __slots__ = ("_connection", "_pool", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse, name: str) -> None:
-        self._response = response
-        self._name = name
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+    def __init__(self, connection: Connection, pool: HttpTransport) -> None:
+        self._connection: Connection | None = connection
+        self._pool = pool
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers
 
     async def read(self) -> bytes:
         """The whole body."""
+        assert self._connection is not None, "read comes before close"
         try:
-            return await self._response.read()
-        except (aiohttp.ClientError, OSError) as error:
+            return await self._connection.read_all()
+        except Broken as error:
             raise ProviderUnreachable(
-                f"{self._name} broke the connection in the middle of its answer."
+                f"{self._pool.name} broke the connection in the middle of its answer."
             ) from error
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives."""
-        read = self._response.content.readany
+        connection = self._connection
+        assert connection is not None, "chunks comes before close"
         try:
-            while chunk := await read():
+            while chunk := await connection.read_some():
                 yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            raise StreamCut(f"{self._name} broke the connection in the middle of its stream.") from error
+        except Broken as error:
+            raise StreamCut(f"{self._pool.name} broke the connection in the middle of its stream.") from error
 
     def close(self) -> None:
-        """Release a finished answer's connection to the pool; close the connection of an unfinished one."""
-        self._response.close()
+        """Give a finished answer's connection back to the pool; close the connection of an unfinished one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.release(connection)
 
 
 class HttpTransport:
@@ -72,40 +83,25 @@ class HttpTransport:
     """
 
     def __init__(self, name: str, base_url: str, headers: Mapping[str, str], connections: int = 0) -> None:
-        self._name = name
-        self._base_url = base_url
-        self._headers = CIMultiDict(headers)
-        self._headers["accept-encoding"] = "identity"
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
-        self._proxy: str | None = None
-        self._urls: dict[str, URL] = {}
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self.name = name
+        parts = urlsplit(base_url)
+        self._scheme = parts.scheme
+        self._host = parts.hostname or ""
+        self._port = parts.port or _PORTS[parts.scheme]
+        self._path = parts.path
+        authority = parts.netloc.rpartition("@")[2]
+        lines = {"host": authority, "accept-encoding": "identity", **headers}
+        self._head = "".join(f"{key}: {value}\r\n" for key, value in lines.items()).encode("latin-1")
+        self._proxy = proxy_for(base_url)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._places = asyncio.Semaphore(connections) if connections else None
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
-        """Open the pool (no connection is made yet)."""
-        proxy = proxy_for(self._base_url)
-        if proxy is not None and proxy.startswith("socks"):
-            from aiohttp_socks import ProxyConnector  # noqa: PLC0415 - only behind a SOCKS proxy
-
-            connector: aiohttp.BaseConnector = ProxyConnector.from_url(
-                proxy.replace("socks5h://", "socks5://", 1),
-                rdns=proxy.startswith("socks5h"),
-                limit=self._connections,
-                keepalive_timeout=_KEEPALIVE_SECONDS,
-            )
-        else:
-            self._proxy = proxy
-            connector = aiohttp.TCPConnector(
-                limit=self._connections, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=60
-            )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
-            read_bufsize=1 << 18,
-        )
+        """Make ready on the running loop (no connection is made yet)."""
+        self._loop = asyncio.get_running_loop()
 
     async def post(
         self, path: str, body: bytes, headers: Mapping[str, str], connect_seconds: float
@@ -117,77 +113,138 @@ class HttpTransport:
             ProviderTimeout: no connection within `connect_seconds`.
             ProviderRefused: status 400 or more; the body was read and the connection given back.
         """
-        return await self._request("POST", path, body, headers, connect_seconds)
+        extra = (
+            "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+            if headers
+            else b""
+        )
+        head = b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (
+            (self._path + path).encode(),
+            self._head,
+            extra,
+            len(body),
+        )
+        return await self._exchange(head + body, connect_seconds)
 
     async def get(self, path: str, connect_seconds: float) -> HttpReply:
         """Fetch a path; errors as for `post`."""
-        return await self._request("GET", path, None, {}, connect_seconds)
+        return await self._exchange(
+            b"GET %b HTTP/1.1\r\n%b\r\n" % ((self._path + path).encode(), self._head), connect_seconds
+        )
+
+    def release(self, connection: Connection) -> None:
+        """Take a connection back, for the next call if its answer is complete, else to close it."""
+        self._busy.discard(connection)
+        if connection.complete and connection.reusable and not connection.closed and self._loop is not None:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+        else:
+            connection.abort()
+        if self._places is not None:
+            self._places.release()
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        for connection in (*self._idle, *self._busy):
+            connection.abort()
+        self._idle.clear()
 
-    async def _request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], connect_seconds: float
-    ) -> HttpReply:
-        assert self._session is not None, "start() comes first"
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = URL(self._base_url + path)
-        timeout = self._timeouts.get(connect_seconds)
-        if timeout is None:
-            timeout = self._timeouts[connect_seconds] = aiohttp.ClientTimeout(
-                total=None, sock_connect=connect_seconds
-            )
-        if headers:
-            merged = self._headers.copy()
-            merged.update(headers)
-        else:
-            merged = self._headers
+    async def _exchange(self, request: bytes, connect_seconds: float) -> HttpReply:
+        if self._places is not None:
+            await self._places.acquire()
         try:
-            response = await self._session.request(
-                method,
-                url,
-                data=body,
-                headers=merged,
-                timeout=timeout,
-                proxy=self._proxy,
-                allow_redirects=False,
-            )
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ServerTimeoutError) as error:
+            connection = self._take() or await self._connect(connect_seconds)
+        except BaseException:  # a cancellation too: the place must not be lost
+            if self._places is not None:
+                self._places.release()
+            raise
+        self._busy.add(connection)
+        try:
+            await connection.send(request)
+        except Broken as error:
+            self.release(connection)
+            raise ProviderUnreachable(
+                f"{self.name} broke the connection before it answered: {error}.", dropped=not error.answered
+            ) from error
+        except BaseException:  # the caller left or ran out of time
+            self.release(connection)
+            raise
+        reply = HttpReply(connection, self)
+        if reply.status >= _FIRST_REDIRECT:
+            raise await self._refusal(reply)
+        return reply
+
+    def _take(self) -> Connection | None:
+        """The idle connection used last, if one is still good."""
+        assert self._loop is not None, "start comes first"
+        oldest = self._loop.time() - _IDLE_SECONDS
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed and connection.idle_since > oldest:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, seconds: float) -> Connection:
+        where = f"{self._host}:{self._port}"
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._open()
+        except TimeoutError as error:
             raise ProviderTimeout(
-                f"{self._name} did not accept a connection within {connect_seconds:g} s.",
+                f"{self.name} did not accept a connection at {where} within {seconds:g} s.",
                 remedy="Check the provider's status and the network.",
             ) from error
-        except aiohttp.ClientConnectorError as error:
+        except ssl.SSLError as error:
             raise ProviderUnreachable(
-                f"{self._name} cannot be reached at {url.host}:{url.port}: {error.os_error.strerror or error.os_error}.",
+                f"{self.name} cannot be reached securely at {where}: {error.reason or error}.",
+                remedy="Check base_url, and the certificates of this machine (SSL_CERT_FILE).",
+            ) from error
+        except OSError as error:
+            raise ProviderUnreachable(
+                f"{self.name} cannot be reached at {where}: {error.strerror or error}.",
                 remedy="Check base_url, the network and the provider's status.",
             ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ProviderUnreachable(
-                f"{self._name} broke the connection before it answered ({type(error).__name__}).",
-                dropped=True,
-            ) from error
-        if response.status >= _FIRST_ERROR_STATUS:
-            raise await self._refusal(response)
-        return HttpReply(response, self._name)
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderRefused:
+    async def _open(self) -> Connection:
+        loop = self._loop
+        assert loop is not None, "start comes first"
+        server_name = self._host if self._tls is not None else None
+        if self._proxy is None:
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop), self._host, self._port, ssl=self._tls, server_hostname=server_name
+            )
+            return connection
+        from python_socks import ProxyError  # noqa: PLC0415 - only behind a proxy
+        from python_socks.async_.asyncio import Proxy  # noqa: PLC0415 - only behind a proxy
+
         try:
-            body = await response.content.read(_ERROR_BYTES)
-        except (aiohttp.ClientError, OSError):
+            sock = await Proxy.from_url(self._proxy).connect(self._host, self._port)
+        except ProxyError as error:
+            raise OSError(f"the proxy said: {error}") from error
+        _, connection = await loop.create_connection(
+            lambda: Connection(loop), sock=sock, ssl=self._tls, server_hostname=server_name
+        )
+        return connection
+
+    async def _refusal(self, reply: HttpReply) -> ProviderRefused | ProviderProtocolError:
+        try:
+            body = await reply.read()
+        except ProviderUnreachable:
             body = b""
         finally:
-            response.close()
+            reply.close()
+        if reply.status < _FIRST_ERROR:
+            return ProviderProtocolError(
+                f"{self.name} answered {reply.status} and points elsewhere.", remedy="Correct its base_url."
+            )
         message, kind = _explanation(body)
         return ProviderRefused(
-            f"{self._name} answered {response.status}: {message or response.reason or 'no explanation'}",
-            upstream_status=response.status,
+            f"{self.name} answered {reply.status}: {message or 'no explanation'}",
+            upstream_status=reply.status,
             upstream_body=body,
             upstream_type=kind,
-            retry_after=retry_after(response.headers),
+            retry_after=retry_after(reply.headers),
         )
 
 
@@ -230,9 +287,14 @@ def retry_after(headers: Mapping[str, str]) -> int | None:
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for a URL (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY), if any."""
+    """The proxy that the environment names for a URL (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY), if any.
+
+    HTTP proxies are asked for a tunnel (CONNECT) whatever the scheme. `socks5h` means that the proxy resolves names,
+    which is what is done for `socks5` too.
+    """
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None
     proxies = urllib.request.getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy.replace("socks5h://", "socks5://", 1) if proxy else None

@@ -70,7 +70,7 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _open(self) -> Runtime:
-        from mainspring.web.management import create_api  # noqa: PLC0415 - FastAPI; a command that imports this file may not need it
+        from mainspring.web.management import create_api  # noqa: PLC0415 - FastAPI, once the start is certain
 
         runtime = self.runtime = await Runtime.open(self._settings, file=self._file)
         self._surfaces = Surfaces(runtime)

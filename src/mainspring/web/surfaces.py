@@ -8,14 +8,13 @@ import msgspec
 
 from mainspring.base.errors import ClientGone, InvalidRequest, MainspringError, NotFound
 from mainspring.base.ids import new_id
-from mainspring.gateway import Envelope, Exchange
+from mainspring.gateway import Dialect, Envelope, Exchange
 from mainspring.gateway.rewrite import checked_text
 from mainspring.providers import Operation
 from mainspring.web import anthropic, openai
 from mainspring.web.asgi import AsgiSink, answer, attribution, passed_on, read_body, secret_of
 
 if TYPE_CHECKING:
-    from mainspring.gateway import Dialect
     from mainspring.web.asgi import RawHeaders, Receive, Scope, Send
     from mainspring.web.runtime import Runtime
 
@@ -130,7 +129,7 @@ def read_envelope(body: bytes, surface: Surface) -> Envelope:
         ) from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.", remedy="Send a flatter document.") from None
-    if getattr(envelope, surface.needs) is msgspec.UNSET:
+    if not bytes(getattr(envelope, surface.needs)):
         raise InvalidRequest(f"The body has no `{surface.needs}`.", remedy="Add it.", param=surface.needs)
     return envelope
 

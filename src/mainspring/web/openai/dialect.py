@@ -57,7 +57,7 @@ def _detail(error: MainspringError, status: int) -> dict[str, str | int | None]:
         return {"message": str(error), "type": kind, "param": error.param, "code": code}
     own = words.type if words.type is not None and not words.type.endswith("_error") else None
     code = words.code if words.code is not None else own or words.type
-    if isinstance(error, ProviderRefused) and error.upstream_status != status and status != _UNAVAILABLE:
+    if isinstance(error, ProviderRefused) and status not in {error.upstream_status, _UNAVAILABLE}:
         # Our key at the provider is what failed: say so, or the caller doubts its own.
         return {"message": str(error), "type": kind, "param": None, "code": error.code}
     return {"message": words.message, "type": kind, "param": words.param, "code": code}
