@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mainspring.base.errors import InvalidRequest, MainspringError, NotFound
 from mainspring.web.console import answer, credentials, live, overview, playground, records, signing
-from mainspring.web.console.rendering import STATIC, base, page, static_file
+from mainspring.web.console.rendering import STATIC, base, packed_file, page, static_file
 from mainspring.web.console.sessions import COOKIE, SignInNeeded, read_session
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ class _Headers:
         await self._app(scope, receive, with_headers)
 
 
-def _static(name: str) -> Response:
+def _static(request: Request, name: str) -> Response:
     """One of our own files; the address changes with the contents, so browsers may keep it."""
     if name not in STATIC:
         raise NotFound(f"There is no file {name!r}.")
-    headers = {"cache-control": f"public, max-age={_A_YEAR}, immutable"}
+    headers = {"cache-control": f"public, max-age={_A_YEAR}, immutable", "vary": "accept-encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(packed_file(name), media_type=STATIC[name], headers={**headers, "content-encoding": "gzip"})
     return Response(static_file(name), media_type=STATIC[name], headers=headers)
 
 

@@ -44,11 +44,16 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """Everything that a chart shows; `columns` are those of the page's data table that the pointer reads out."""
+    """Everything that a chart shows.
+
+    `columns` are those of the page's data table that the pointer reads out. Bars are thick upright strokes, whose
+    `thickness` is in units of the plot and so stretches with it; that of lines is in pixels and does not.
+    """
 
     title: str
     summary: str
     kind: str
+    thickness: float
     shapes: list[Shape]
     y: list[Tick]
     x: list[Tick]
@@ -87,11 +92,21 @@ def bars(
                 continue
             height = value / top * HEIGHT
             y = HEIGHT - floor[i] - height
-            parts.append(f"M{_n(i * slot + slot * (1 - _BAR) / 2)} {_n(y)}h{_n(slot * _BAR)}v{_n(height)}h-{_n(slot * _BAR)}z")
+            parts.append(f"M{_n((i + 0.5) * slot)} {_n(y)}v{_n(height)}")
             floor[i] += height
         shapes.append(Shape(layer.name, layer.colour, "".join(parts)))
     summary = _summary(layers, label, total=True)
-    return Chart(title, summary, "bars", shapes, y_ticks(top, step, label), x_ticks(times_us), list(columns), not any(totals))
+    return Chart(
+        title=title,
+        summary=summary,
+        kind="bars",
+        thickness=round(slot * _BAR, 1),
+        shapes=shapes,
+        y=y_ticks(top, step, label),
+        x=x_ticks(times_us),
+        columns=list(columns),
+        empty=not any(totals),
+    )
 
 
 def lines(
@@ -108,7 +123,17 @@ def lines(
     slot = WIDTH / max(1, len(times_us))
     shapes = [Shape(one.name, one.colour, _line(one.values, slot, top)) for one in series]
     summary = _summary(series, label, total=False)
-    return Chart(title, summary, "lines", shapes, y_ticks(top, step, label), x_ticks(times_us), list(columns), not known)
+    return Chart(
+        title=title,
+        summary=summary,
+        kind="lines",
+        thickness=1.8,
+        shapes=shapes,
+        y=y_ticks(top, step, label),
+        x=x_ticks(times_us),
+        columns=list(columns),
+        empty=not known,
+    )
 
 
 def axis(largest: float, *, whole: bool = False) -> tuple[float, float]:

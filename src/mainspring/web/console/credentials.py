@@ -82,7 +82,7 @@ async def rotate(
     if overlap not in OVERLAPS:
         raise InvalidRequest("This overlap is not one of those offered.", remedy="Go back and choose again.")
     runtime: Runtime = request.app.state.runtime
-    key, secret = await runtime.keys.rotate(key_id, int(overlap))
+    key, secret = await runtime.keys.rotate(key_id, overlap_seconds=int(overlap))
     return page(request, "key_made.html", visitor, status=201, key=key, secret=secret, replaces=OVERLAPS[overlap])
 
 

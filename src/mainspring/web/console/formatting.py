@@ -44,8 +44,16 @@ def usd(nusd: float | None) -> str:
     if size >= 1:
         return f"${dollars:.2f}"
     if size >= 0.01:  # noqa: PLR2004 - a cent
-        return f"${dollars:.4f}".rstrip("0")
-    return f"${dollars:.9f}".rstrip("0") if size < 1e-6 else f"${dollars:.6f}".rstrip("0")  # noqa: PLR2004 - a micro-dollar
+        return f"${dollars:.4f}"
+    return f"${dollars:.6f}" if size >= 1e-6 else f"${dollars:.9f}"  # noqa: PLR2004 - a micro-dollar
+
+
+def short_usd(nusd: float) -> str:
+    """Nano-dollars for an axis: `$4`, `$0.5`, `$0.00025`."""
+    if abs(nusd) >= NANO * _THOUSAND:
+        return f"${short_count(nusd / NANO)}"
+    text = f"{nusd / NANO:.9f}".rstrip("0").rstrip(".")
+    return f"${text}"
 
 
 def duration(milliseconds: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
@@ -56,7 +57,8 @@ async def _events(request: Request, where: LedgerFilter, root: str, *, tenants: 
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
                 await waiting
-        await rows.aclose()
+        if isinstance(rows, AsyncGenerator):
+            await rows.aclose()
 
 
 def _signed_in(request: Request, runtime: Runtime) -> bool:

@@ -40,6 +40,7 @@ class Top(msgspec.Struct, frozen=True):
     title: str
     field: str
     rows: list[UsageRow]
+    note: str = ""
 
 
 @router.get("/")
@@ -66,7 +67,7 @@ async def show(
         head=table.head,
         rows=table.rows(),
         tops=figures.tops,
-        models=_models(request),
+        model=_first_model(request),
         origin=str(request.base_url.replace(path="")).rstrip("/"),
     )
 
@@ -100,7 +101,8 @@ async def _gather(ledger: Ledger, tenant: str | None, since: int, until: int, st
     tops = []
     for (title, name), rows in zip(dimensions, groups, strict=True):
         named = [row for row in rows if row.group]
-        tops.append(Top(title, name, sorted(named, key=lambda row: -row.requests)[:_TOP]))
+        note = "whole days" if name == "user" else ""
+        tops.append(Top(title, name, named[:_TOP], note))
     busiest = sorted((row for row in groups[0] if row.group), key=_tokens, reverse=True)[:_MODELS_SHOWN]
     names = [cast("str", row.group) for row in busiest]
     found = await asyncio.gather(
@@ -143,7 +145,7 @@ class Table:
         return [
             bars("Requests", times, [good, bad], label=formatting.short_count, columns=(1, 2), whole=True),
             lines("Latency", times, speeds, label=formatting.duration, columns=(3, 4, 5)),
-            bars("Spend", times, spend, label=formatting.usd, columns=(6,)),
+            bars("Spend", times, spend, label=formatting.short_usd, columns=(6,)),
             bars(
                 "Tokens by model",
                 times,
@@ -178,7 +180,7 @@ def _tokens(row: UsageRow) -> int:
     )
 
 
-def _models(request: Request) -> str:
+def _first_model(request: Request) -> str:
     """A model that a first request may name."""
     routes = request.app.state.runtime.settings.routes
     return next(iter(routes), "local/small")

@@ -37,7 +37,7 @@ class Message(msgspec.Struct):
     content: str
 
 
-class Sheet(msgspec.Struct):
+class Question(msgspec.Struct):
     """The playground's form as filled in."""
 
     model: str = ""
@@ -71,7 +71,7 @@ class Sheet(msgspec.Struct):
 @router.get("/playground")
 async def show(request: Request, visitor: CurrentVisitor, model: str = "") -> Response:
     """An empty playground."""
-    return _page(request, visitor, Sheet(model=model))
+    return _page(request, visitor, Question(model=model))
 
 
 @router.post("/playground")
@@ -86,20 +86,20 @@ async def ask(  # noqa: PLR0917 - one parameter for each field of the form
     history: Annotated[str, Form()] = "",
 ) -> Response:
     """Ask: as a stream of chat chunks where that is accepted, else as a whole page."""
-    sheet = Sheet(model, message, system, temperature, max_tokens, _history(history))
+    question = Question(model, message, system, temperature, max_tokens, _history(history))
     runtime: Runtime = request.app.state.runtime
     if "text/event-stream" in request.headers.get("accept", ""):
-        return ask_streaming(runtime, visitor.principal, sheet.body(stream=True))
+        return ask_streaming(runtime, visitor.principal, question.body(stream=True))
     try:
-        status, request_id, body = await ask_whole(runtime, visitor.principal, sheet.body(stream=False))
+        status, request_id, body = await ask_whole(runtime, visitor.principal, question.body(stream=False))
     except InvalidRequest as error:
-        return _page(request, visitor, sheet, problem=str(error), status=error.status)
+        return _page(request, visitor, question, problem=str(error), status=error.status)
     row = await runtime.ledger.get(request_id, visitor.scope)
     if status >= 400:  # noqa: PLR2004 - the HTTP error range
-        return _page(request, visitor, sheet, problem=_refusal(body), row=row, status=status)
-    sheet.history += [Message("user", message), Message("assistant", _text(body))]
-    sheet.message = ""
-    return _page(request, visitor, sheet, row=row)
+        return _page(request, visitor, question, problem=_refusal(body), row=row, status=status)
+    question.history += [Message("user", message), Message("assistant", _text(body))]
+    question.message = ""
+    return _page(request, visitor, question, row=row)
 
 
 @router.get("/playground/facts/{request_id}")
@@ -112,7 +112,7 @@ async def facts(request: Request, visitor: CurrentVisitor, request_id: str) -> R
 def _page(
     request: Request,
     visitor: Visitor,
-    sheet: Sheet,
+    question: Question,
     *,
     problem: str = "",
     row: Inference | None = None,
@@ -125,13 +125,13 @@ def _page(
         visitor,
         status=status,
         models=models,
-        model=sheet.model or next(iter(models), ""),
-        message=sheet.message,
-        system=sheet.system,
-        temperature=sheet.temperature,
-        max_tokens=sheet.max_tokens,
-        history=sheet.history,
-        history_json=msgspec.json.encode(sheet.history).decode() if sheet.history else "",
+        model=question.model or next(iter(models), ""),
+        message=question.message,
+        system=question.system,
+        temperature=question.temperature,
+        max_tokens=question.max_tokens,
+        history=question.history,
+        history_json=msgspec.json.encode(question.history).decode() if question.history else "",
         problem=problem,
         row=row,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from functools import cache
 from importlib import resources
@@ -26,6 +27,12 @@ STATIC = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg"
 def static_file(name: str) -> bytes:
     """One of the files in `static/`."""
     return resources.files(__package__).joinpath("static", name).read_bytes()
+
+
+@cache
+def packed_file(name: str) -> bytes:
+    """The same, compressed by gzip."""
+    return gzip.compress(static_file(name), 9, mtime=0)
 
 
 @cache
