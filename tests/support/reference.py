@@ -190,7 +190,7 @@ def parameters(command: Any) -> list[str]:
         if getattr(parameter, "hidden", False) or parameter.name == "help":
             continue
         if parameter.param_type_name == "argument":
-            name = f"`{parameter.human_readable_name.upper()}`" + (
+            name = f"`{(parameter.metavar or parameter.name).upper()}`" + (
                 "" if parameter.required else " (optional)"
             )
         else:
@@ -199,8 +199,8 @@ def parameters(command: Any) -> list[str]:
         about = re.sub(r"\s+", " ", parameter.help or "").strip()
         default = parameter.default
         if (
-            default not in {None, False, ""}
-            and not callable(default)
+            default not in {None, ""}
+            and not isinstance(default, bool)
             and isinstance(default, str | int | float)
         ):
             about += f" Default: `{default}`."
