@@ -130,9 +130,9 @@ def rotate(
 
 def _show_secret(key: Key, secret: str, *, json: bool) -> None:
     if json:
-        from mainspring.web.management.views import key_view  # noqa: PLC0415 - as above
+        from mainspring.web.management.views import new_key_view  # noqa: PLC0415 - as above
 
-        print_json({**key_view(key), "key": secret})
+        print_json(new_key_view(key, secret))
         return
     typer.echo(
         f"{secret}\n\nThis is shown once. It is the key {key.name!r} of {key.tenant} ({key.role}), id {key.id}."

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from msgspec import to_builtins
 
 from mainspring.base.errors import InvalidRequest, NotFound
 from mainspring.base.money import format_usd
@@ -16,6 +17,7 @@ from mainspring.cli.session import with_runtime
 
 if TYPE_CHECKING:
     from mainspring.ledger import Inference, LedgerFilter
+    from mainspring.web.management.views import FullAnswer
     from mainspring.web.runtime import Runtime
 
 app = typer.Typer(
@@ -74,29 +76,22 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one answer: who asked, which attempts were made, tokens, cost and feedback."""
-    from mainspring.web.management.views import feedback_view, inference_view  # noqa: PLC0415 - with the rooms
+    from mainspring.web.management.views import full_answer_view  # noqa: PLC0415 - with the rooms
 
-    async def work(runtime: Runtime) -> dict[str, Any]:
+    async def work(runtime: Runtime) -> FullAnswer:
         row = await runtime.ledger.get(request_id)
         if row is None:
             raise NotFound(
                 f"There is no answer {request_id!r}.", remedy="`mainspring ledger tail` shows the last ones."
             )
-        view = inference_view(row)
-        view["feedback"] = [feedback_view(feedback) for feedback in await runtime.ledger.feedback(request_id)]
-        if payload:
-            kept = await runtime.ledger.payload(request_id)
-            view["payload"] = kept and {
-                "request": kept.request.decode("utf-8", "replace"),
-                "response": None if kept.response is None else kept.response.decode("utf-8", "replace"),
-            }
-        return view
+        kept = await runtime.ledger.payload(request_id) if payload else None
+        return full_answer_view(row, await runtime.ledger.feedback(request_id), kept)
 
     view = with_runtime(config, work)
     if json:
         print_json(view)
         return
-    for name, value in view.items():
+    for name, value in to_builtins(view).items():
         if value not in (None, [], {}):
             _print_field(name, value)
 
@@ -162,9 +157,9 @@ def _where(
 def _print_row(row: Inference, *, json: bool) -> None:
     """One line for an answer, written at once so that a pipe sees it too."""
     if json:
-        from mainspring.web.management.views import inference_view  # noqa: PLC0415 - with the rooms
+        from mainspring.web.management.views import answer_view  # noqa: PLC0415 - with the rooms
 
-        print_json(inference_view(row), indent=0)
+        print_json(answer_view(row), indent=0)
     else:
         outcome = f"{row.status}{' cut' if row.cut else ''}{f' {row.error}' if row.error else ''}"
         cost = f"${format_usd(row.cost_nusd)}" if row.cost_nusd is not None else "$?"

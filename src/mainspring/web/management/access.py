@@ -1,0 +1,132 @@
+"""Who asks, what they may see, and the parameters that lists share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+from fastapi import Depends, Query, Request
+from starlette.responses import Response
+
+from mainspring.base.durations import parse_instant
+from mainspring.base.errors import InvalidRequest, PayloadTooLarge, PermissionDenied
+from mainspring.keys import Principal
+from mainspring.web.asgi import secret_of
+from mainspring.web.management.problems import Unprocessable, UnsupportedMediaType
+
+if TYPE_CHECKING:
+    from mainspring.web.runtime import Runtime
+
+T = TypeVar("T")
+#: No body of this API is long.
+LARGEST_BODY = 1 << 20
+
+
+def runtime_of(request: Request) -> Runtime:
+    """The rooms of this process."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def asking(request: Request) -> Principal:
+    """Dependency: who holds the key of this request.
+
+    Raises:
+        AuthenticationFailed: nobody.
+    """
+    return runtime_of(request).keys.check(secret_of(dict(request.scope["headers"])) or "")
+
+
+def asking_admin(request: Request) -> Principal:
+    """Dependency: who asks, an admin.
+
+    Raises:
+        AuthenticationFailed: nobody.
+        PermissionDenied: a member.
+    """
+    principal = asking(request)
+    if principal.role != "admin":
+        raise PermissionDenied("This needs an admin key.", remedy="Ask with a key whose role is admin.")
+    return principal
+
+
+def scope_of(principal: Principal, tenant: str | None) -> str | None:
+    """The tenant whose data is asked for: an admin's choice or None for all, a member's own.
+
+    Raises:
+        PermissionDenied: a member asks for another tenant's.
+    """
+    if principal.role == "admin":
+        return tenant
+    if tenant not in {None, principal.tenant}:
+        raise PermissionDenied(
+            "This key sees only its own tenant.", remedy="Leave tenant out.", param="tenant"
+        )
+    return principal.tenant
+
+
+async def body_of(request: Request, shape: type[T]) -> T:
+    """The body of a request, decoded and checked.
+
+    Raises:
+        UnsupportedMediaType: it does not say that it is JSON.
+        PayloadTooLarge: it is longer than a body of this API can be.
+        InvalidRequest: it is not JSON.
+        Unprocessable: it is JSON of another shape; `param` names the field.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMediaType("The body must be JSON.", remedy="Send content-type: application/json.")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise PayloadTooLarge("The body is larger than 1 MB.", remedy="Send less.")
+    try:
+        return msgspec.json.decode(bytes(body), type=shape)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$")
+        raise Unprocessable(
+            f"The body is not as it must be: {text}.", param=where.strip(".`") or None
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(
+            f"The body is not valid JSON: {error}.", remedy="Send one JSON object."
+        ) from None
+
+
+def instant(text: str | None, param: str, *, ahead: bool = False) -> int | None:
+    """Unix microseconds of a time in a query or a body.
+
+    Raises:
+        Unprocessable: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_instant(text, ahead=ahead)
+    except ValueError as error:
+        raise Unprocessable(
+            f"{param}: {error}.", remedy="Write 7d, 12h or 2026-11-21T09:00:00Z.", param=param
+        ) from None
+
+
+def json(value: Any, status: int = 200) -> Response:
+    """A value as a JSON response."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+Asking = Annotated[Principal, Depends(asking)]
+AskingAdmin = Annotated[Principal, Depends(asking_admin)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many items at most.")]
+After = Annotated[str | None, Query(max_length=64, description="`next` of the page before.")]
+Tenant = Annotated[
+    str | None, Query(max_length=200, description="Only this tenant. A member sees only its own anyway.")
+]
+Since = Annotated[
+    str | None,
+    Query(max_length=40, description="From when: how long ago (`7d`, `12h`) or a time (RFC 3339)."),
+]
+Until = Annotated[
+    str | None, Query(max_length=40, description="To when, exclusive: as `since`; by default now.")
+]

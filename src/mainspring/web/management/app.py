@@ -1,0 +1,35 @@
+"""The app for every path that is not a protocol surface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.responses import RedirectResponse
+
+from mainspring.web import health
+from mainspring.web.console import create_console
+from mainspring.web.management import feedback, keys, ledger, reference, usage
+from mainspring.web.management.edge import Edge
+from mainspring.web.management.problems import add_handlers
+
+if TYPE_CHECKING:
+    from mainspring.web.runtime import Runtime
+
+
+def create_api(runtime: Runtime) -> FastAPI:
+    """Put the routers together; see the package."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.runtime = runtime
+    for module in (keys, ledger, usage, feedback, reference, health):
+        app.include_router(module.router)
+    app.add_api_route("/", _home, include_in_schema=False)
+    app.mount("/console", create_console(runtime))
+    add_handlers(app)
+    app.add_middleware(Edge)
+    return app
+
+
+async def _home() -> RedirectResponse:
+    """People who type the address land in the console."""
+    return RedirectResponse("/console/", 303)

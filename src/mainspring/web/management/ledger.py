@@ -1,0 +1,132 @@
+"""`/api/v1/ledger`: the answers, one row each, and as they come in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from mainspring.base.errors import NotFound
+from mainspring.ledger import LedgerFilter
+from mainspring.web.management import views
+from mainspring.web.management.access import (
+    After,
+    Asking,
+    Limit,
+    Since,
+    Tenant,
+    Until,
+    instant,
+    json,
+    runtime_of,
+    scope_of,
+)
+from mainspring.web.management.reference import described
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mainspring.ledger import Inference
+    from mainspring.web.runtime import Runtime
+
+router = APIRouter(prefix="/api/v1/ledger", tags=["ledger"])
+
+#: How often a silent tail looks whether the server is stopping.
+_TICK_SECONDS = 0.5
+
+_Text = Annotated[str | None, Query(max_length=300)]
+
+
+def where(  # noqa: PLR0917 - one parameter per column that can be filtered by; FastAPI passes them by name
+    principal: Asking,
+    tenant: Tenant = None,
+    user: _Text = None,
+    feature: _Text = None,
+    session: _Text = None,
+    route: _Text = None,
+    provider: _Text = None,
+    model: _Text = None,
+    key_id: _Text = None,
+    status: Annotated[Literal["ok", "error", "cut"] | None, Query(description="How it ended.")] = None,
+    since: Since = None,
+    until: Until = None,
+) -> LedgerFilter:
+    """Dependency: which rows are asked for, within what the key may see."""
+    return LedgerFilter(
+        tenant=scope_of(principal, tenant),
+        user=user,
+        feature=feature,
+        session=session,
+        route=route,
+        provider=provider,
+        model=model,
+        key_id=key_id,
+        status=status,
+        since_us=instant(since, "since"),
+        until_us=instant(until, "until"),
+    )
+
+
+Where = Annotated[LedgerFilter, Depends(where)]
+
+
+@router.get("", **described("List answers", list[views.Answer], refusals=(403,)))
+async def list_answers(request: Request, rows: Where, limit: Limit = 50, after: After = None) -> Response:
+    """Newest first. A key sees the answers of its tenant; an admin's sees all."""
+    page = await runtime_of(request).ledger.page(rows, limit=limit, after=after)
+    return json({"items": [views.answer_view(row) for row in page.items], "next": page.next})
+
+
+@router.get(
+    "/tail", **described("Follow answers", views.Answer, media_type="text/event-stream", refusals=(403,))
+)
+async def tail(request: Request, rows: Where) -> Response:
+    """Server-sent events, one per answer as it is recorded by any process, from now on."""
+    runtime = runtime_of(request)
+    headers = {"x-accel-buffering": "no"}
+    return StreamingResponse(_events(runtime, rows), headers=headers, media_type="text/event-stream")
+
+
+@router.get("/{id}", **described("Look an answer up", views.FullAnswer, refusals=(404,)))
+async def get(
+    request: Request,
+    principal: Asking,
+    id: str,  # noqa: A002 - the name in the path
+    payload: Annotated[
+        bool, Query(description="Whether to return what was asked and answered, too.")
+    ] = False,
+) -> Response:
+    """One answer by the id that its client got as `x-request-id`, with its attempts and feedback."""
+    ledger = runtime_of(request).ledger
+    row = await ledger.get(id, scope_of(principal, None))
+    if row is None:
+        raise NotFound("There is no such answer.", remedy="Ask with the x-request-id of an answer of yours.")
+    kept = await ledger.payload(id) if payload else None
+    return json(views.full_answer_view(row, await ledger.feedback(id), kept))
+
+
+async def _events(runtime: Runtime, rows: LedgerFilter) -> AsyncIterator[bytes]:
+    """Each new answer as an event, a comment now and then while there is none, until the server stops."""
+    yield b": from now on\n\n"
+    answers = runtime.ledger.tail(rows)
+    coming: asyncio.Future[Inference] = asyncio.ensure_future(anext(answers))
+    silent_ticks = 0
+    try:
+        while not runtime.draining:
+            await asyncio.wait({coming}, timeout=_TICK_SECONDS)
+            if coming.done():
+                row = coming.result()
+                coming = asyncio.ensure_future(anext(answers))
+                silent_ticks = 0
+                yield b"id: %b\ndata: %b\n\n" % (row.id.encode(), msgspec.json.encode(views.answer_view(row)))
+                continue
+            silent_ticks += 1
+            if silent_ticks * _TICK_SECONDS >= runtime.settings.server.keepalive_seconds:
+                silent_ticks = 0
+                yield b": keepalive\n\n"
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
