@@ -30,7 +30,7 @@ from mainspring.ledger.types import Attempt, Outcome, Usage
 from mainspring.providers.estimate import estimate_request
 from mainspring.providers.sse import EventSplitter, parse_events
 from mainspring.providers.translate import translation
-from mainspring.providers.types import Call, Operation, Seen
+from mainspring.providers.types import Call, Operation, Seen, Tokenizes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -304,9 +304,11 @@ def _strips_usage(exchange: Exchange, spoken: Translation | None) -> bool:
 
 async def _count_tokens(exchange: Exchange, target: Target, provider: Provider) -> bytes:
     """Answer a count for a provider that has no endpoint for it: by its tokeniser if it is in the box, else estimated."""
-    count = getattr(provider, "count_tokens", None)
-    if count is not None:
-        tokens = await count(target.model, exchange.body)
+    if isinstance(provider, Tokenizes):
+        spoken = translation(Operation.MESSAGES, Operation.CHAT)
+        assert spoken is not None, "these two differ"
+        chat = msgspec.json.decode(spoken.request(exchange.body, target.model))
+        tokens = await provider.count(target.model, messages=chat["messages"], tools=chat.get("tools"))
     else:
         tokens = estimate_request(exchange.operation, exchange.body)
     exchange.seen = Seen(usage=Usage(), finished=True, content=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mainspring.providers.estimate import estimate_stream_text, estimate_text
 from mainspring.providers.sse import parse_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Where the three dialects keep what a model has written, whole or as deltas.
 _TEXTS = (

@@ -63,7 +63,7 @@ class Watch:
             for exchange in list(self._open):
                 if exchange.listener is None:
                     exchange.listener = self._spawn(self._listen(exchange))
-                if now >= exchange.deadline > 0:
+                if now >= exchange.deadline > 0 and (not exchange.writing or _is_over(exchange, now)):
                     exchange.interrupt(_timeout(exchange))
                 elif (
                     exchange.stream and not exchange.writing and now - exchange.last_write >= self._keepalive
@@ -80,6 +80,11 @@ class Watch:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _is_over(exchange: Exchange, now: float) -> bool:
+    """Whether all of its time is up. Before that, a caller who reads slowly is not the provider's silence."""
+    return exchange.timeouts is not None and now - exchange.received >= exchange.timeouts.total
 
 
 def _timeout(exchange: Exchange) -> ProviderTimeout:

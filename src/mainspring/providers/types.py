@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -146,4 +146,20 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Close the pool."""
+        ...
+
+
+@runtime_checkable
+class Tokenizes(Protocol):
+    """A provider that can count the tokens of a chat itself."""
+
+    async def count(
+        self,
+        model: str,
+        *,
+        text: str | None = None,
+        messages: list[dict[str, Any]] | None = None,
+        tools: list[dict[str, Any]] | None = None,
+    ) -> int:
+        """Tokens of a text, or of OpenAI chat messages with the tools that the chat offers."""
         ...
