@@ -46,9 +46,9 @@ class _Section(BaseModel):
 class ServerSettings(_Section):
     """`[server]`: where the process listens."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65535)
-    workers: int = Field(default=1, ge=1, le=256)
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(default=8080, ge=0, le=65535, description="0 picks a free one.")
+    workers: int = Field(default=1, ge=1, le=256, description="Processes on the one port.")
     max_body_mb: int = Field(
         default=32, ge=1, le=1024, description="Larger request bodies are refused with 413."
     )
@@ -63,9 +63,15 @@ class ServerSettings(_Section):
 class StorageSettings(_Section):
     """`[storage]`: where state lives. Growing means changing these URLs."""
 
-    database: str = "sqlite:///.mainspring/mainspring.db"
-    shared: str = "memory://"
-    blobs: str = "file://.mainspring/blobs"
+    database: str = Field(
+        default="sqlite:///.mainspring/mainspring.db",
+        description="sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME.",
+    )
+    shared: str = Field(default="memory://", description="Nothing is shared yet; only memory:// is known.")
+    blobs: str = Field(
+        default="file://.mainspring/blobs",
+        description="Where large payloads go: file://PATH or s3://BUCKET/PREFIX.",
+    )
     sync: Literal["normal", "full"] = Field(
         default="normal",
         description="SQLite: `full` also survives a power cut, at one disk flush per group of rows.",
@@ -95,8 +101,8 @@ class LedgerSettings(_Section):
 class ProviderSettings(_Section):
     """`[providers.NAME]`: one upstream."""
 
-    api: Literal["openai", "anthropic", "local"] = "openai"
-    base_url: str | None = None
+    api: Literal["openai", "anthropic", "local"] = Field(default="openai", description="Its wire protocol.")
+    base_url: str | None = Field(default=None, description="Its address; known names have one.")
     api_keys: list[str] = Field(default_factory=list, description="References: env:NAME or file:PATH.")
     headers: dict[str, str] = Field(default_factory=dict, description="Sent with every call.")
     operations: list[str] | None = Field(
@@ -119,43 +125,59 @@ class ProviderSettings(_Section):
 class ModelSettings(_Section):
     """`[models."provider/model"]`: prices and limits that override the built-in table."""
 
-    input_usd_per_mtok: float | None = Field(default=None, ge=0)
-    output_usd_per_mtok: float | None = Field(default=None, ge=0)
-    cache_read_usd_per_mtok: float | None = Field(default=None, ge=0)
-    cache_write_usd_per_mtok: float | None = Field(default=None, ge=0)
+    input_usd_per_mtok: float | None = Field(default=None, ge=0, description="Dollars per million tokens.")
+    output_usd_per_mtok: float | None = Field(default=None, ge=0, description="The same, of the answer.")
+    cache_read_usd_per_mtok: float | None = Field(
+        default=None, ge=0, description="The same, read from the provider's prompt cache."
+    )
+    cache_write_usd_per_mtok: float | None = Field(default=None, ge=0, description="The same, written to it.")
     path: str | None = Field(default=None, description="For a local model: the GGUF file.")
-    context_tokens: int | None = Field(default=None, ge=1)
+    context_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="For a local model: tokens of a chat, in place of `local.context_tokens`.",
+    )
 
 
 class TimeoutSettings(_Section):
     """`[routes.NAME.timeouts]`, in seconds."""
 
-    connect: float = Field(default=5, gt=0)
-    first_token: float = Field(default=60, gt=0)
-    idle: float = Field(default=60, gt=0)
-    total: float = Field(default=600, gt=0)
+    connect: float = Field(default=5, gt=0, description="To connect to a target.")
+    first_token: float = Field(
+        default=60, gt=0, description="To the first content of a stream, for each target."
+    )
+    idle: float = Field(default=60, gt=0, description="Between two pieces of a stream.")
+    total: float = Field(default=600, gt=0, description="For the whole request, all targets together.")
 
 
 class RouteSettings(_Section):
     """`[routes.NAME]`: what `model = "NAME"` means."""
 
-    targets: list[str] = Field(min_length=1)
-    strategy: Literal["failover"] = "failover"
+    targets: list[str] = Field(
+        min_length=1, description="`provider/model`, in the order in which they are asked."
+    )
+    strategy: Literal["failover"] = Field(
+        default="failover", description="The next target when one cannot answer."
+    )
     timeouts: TimeoutSettings = TimeoutSettings()
-    payloads: bool | None = None
+    payloads: bool | None = Field(
+        default=None, description="Keep requests and answers; else as `ledger.payloads`."
+    )
 
 
 class DefaultsSettings(_Section):
     """`[defaults]`: applies to every call that names no route, or whose route is silent."""
 
     timeouts: TimeoutSettings = TimeoutSettings()
-    payloads: bool | None = None
+    payloads: bool | None = Field(
+        default=None, description="Keep requests and answers; else as `ledger.payloads`."
+    )
 
 
 class LocalSettings(_Section):
     """`[local]`: the models in the box."""
 
-    directory: str = ".mainspring/models"
+    directory: str = Field(default=".mainspring/models", description="Where `local pull` puts the files.")
     threads: int | None = Field(default=None, ge=1, description="Default: cores minus one, at least one.")
     parallel: int = Field(default=2, ge=1, description="Chats that one model answers at once; others wait.")
     queue: int = Field(default=16, ge=0, description="Chats that may wait; more are refused with 503.")
@@ -164,10 +186,12 @@ class LocalSettings(_Section):
 
 
 class LoggingSettings(_Section):
-    """`[logging]`."""
+    """`[logging]`: what the process says of itself."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is told.")
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="`auto` is for people on a terminal and JSON otherwise."
+    )
 
 
 class TelemetrySettings(_Section):
