@@ -17,11 +17,20 @@ from mainspring.ledger.types import Feedback, Inference, Payload
 from mainspring.web.console import formatting
 from mainspring.web.console.assembly import assemble
 from mainspring.web.console.charts import Span, span
-from mainspring.web.console.conversation import Conversation, decode, fit, images, pretty, read_answer, read_request
+from mainspring.web.console.conversation import (
+    Conversation,
+    decode,
+    fit,
+    images,
+    pretty,
+    read_answer,
+    read_request,
+)
 from mainspring.web.console.rendering import base, page
-from mainspring.web.console.sessions import CurrentVisitor, FormVisitor, Visitor
+from mainspring.web.console.sessions import CurrentVisitor, FormVisitor  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
+    from mainspring.web.console.sessions import Visitor
     from mainspring.web.runtime import Runtime
 
 router = APIRouter()
@@ -64,24 +73,28 @@ async def raw(request: Request, visitor: CurrentVisitor, request_id: str, side: 
     payload = await runtime.ledger.payload(request_id)
     body = {"request": payload.request, "response": payload.response}.get(side) if payload else None
     if body is None:
-        raise NotFound("This was not kept.", remedy="Payloads can be switched on in [ledger], per route and per key.")
+        raise NotFound(
+            "This was not kept.", remedy="Payloads can be switched on in [ledger], per route and per key."
+        )
     return Response(pretty(body), media_type="text/plain; charset=utf-8")
 
 
 @router.get("/ledger/{request_id}/images/{number}")
-async def image(request: Request, visitor: CurrentVisitor, request_id: str, number: int) -> Response:
+async def image(request: Request, visitor: CurrentVisitor, request_id: str, number: str) -> Response:
     """One image out of a request. Only pictures that cannot hold a script are served."""
     runtime: Runtime = request.app.state.runtime
     await find(runtime, visitor, request_id)
     payload = await runtime.ledger.payload(request_id)
-    found = images(payload.request) if payload else []
-    media_type, data = found[number] if 0 <= number < len(found) else ("", "")
+    found = images(payload.request) if payload else {}
+    media_type, data = found.get(number, ("", ""))
     if media_type not in _IMAGE_TYPES:
         raise NotFound("There is no such image.", remedy="The raw request has what was sent.")
     try:
         content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
-        raise NotFound("This image is not valid base64.", remedy="The raw request has what was sent.") from None
+        raise NotFound(
+            "This image is not valid base64.", remedy="The raw request has what was sent."
+        ) from None
     return Response(content, media_type=media_type)
 
 
@@ -96,6 +109,7 @@ async def config(request: Request, _visitor: CurrentVisitor, config_hash: str) -
 
 @router.post("/ledger/{request_id}/feedback")
 async def add_feedback(
+    *,
     request: Request,
     visitor: FormVisitor,
     request_id: str,
@@ -108,7 +122,9 @@ async def add_feedback(
     row = await find(runtime, visitor, request_id)
     name, comment = name.strip(), comment.strip()
     if not name or len(name) > _LONGEST_NAME or len(comment) > _LONGEST_COMMENT:
-        raise InvalidRequest("Feedback needs a short name.", remedy="Go back and name what is judged, such as helpful.")
+        raise InvalidRequest(
+            "Feedback needs a short name.", remedy="Go back and name what is judged, such as helpful."
+        )
     feedback = Feedback(
         id=new_id(),
         request_id=request_id,
@@ -134,7 +150,8 @@ async def find(runtime: Runtime, visitor: Visitor, request_id: str) -> Inference
     row = await runtime.ledger.get(request_id, visitor.scope)
     if row is None:
         raise NotFound(
-            "There is no answer with this id.", remedy="Check the id; it is the x-request-id header of the answer."
+            "There is no answer with this id.",
+            remedy="Check the id; it is the x-request-id header of the answer.",
         )
     return row
 
@@ -179,7 +196,11 @@ def waterfall(row: Inference) -> list[Span]:
         outcome = "ok" if attempt.outcome == "ok" else "bad"
         name = f"{number}. {attempt.provider}/{attempt.model}"
         times = (attempt.started_us, attempt.first_byte_us, ended)
-        spans.append(span(name, outcome, window, times, label=length, detail=f"{name}: {attempt.outcome} after {length}"))
+        spans.append(
+            span(
+                name, outcome, window, times, label=length, detail=f"{name}: {attempt.outcome} after {length}"
+            )
+        )
     return spans
 
 

@@ -75,7 +75,9 @@ def _static(request: Request, name: str) -> Response:
         raise NotFound(f"There is no file {name!r}.")
     headers = {"cache-control": f"public, max-age={_A_YEAR}, immutable", "vary": "accept-encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(packed_file(name), media_type=STATIC[name], headers={**headers, "content-encoding": "gzip"})
+        return Response(
+            packed_file(name), media_type=STATIC[name], headers={**headers, "content-encoding": "gzip"}
+        )
     return Response(static_file(name), media_type=STATIC[name], headers=headers)
 
 
@@ -97,7 +99,9 @@ def _known(error: Exception) -> MainspringError:
         return error
     if isinstance(error, HTTPException) and error.status_code == 404:  # noqa: PLR2004 - the HTTP status
         return NotFound("There is no such page.", remedy="Start again from the overview.")
-    return InvalidRequest("This address or form cannot be understood.", remedy="Go back and check what was entered.")
+    return InvalidRequest(
+        "This address or form cannot be understood.", remedy="Go back and check what was entered."
+    )
 
 
 def _visitor(request: Request) -> Visitor | None:

@@ -5,10 +5,12 @@ The bytes went to the caller and may end anywhere; what is there is used, and no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring.web.console.conversation import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def events(stream: bytes) -> Iterator[dict[str, Any]]:
@@ -82,11 +84,17 @@ def _responses(seen: list[dict[str, Any]]) -> dict[str, Any]:
         response = event.get("response")
         if isinstance(response, dict) and (response.get("output") or response.get("error")):
             return dict(response)
-    output = {event.get("output_index"): event.get("item") for event in seen if event.get("type") == "response.output_item.done"}
+    output = {
+        event.get("output_index"): event.get("item")
+        for event in seen
+        if event.get("type") == "response.output_item.done"
+    }
     texts: dict[Any, str] = {}
     for event in seen:
         if event.get("type") == "response.output_text.delta" and event.get("output_index") not in output:
-            texts[event.get("output_index")] = texts.get(event.get("output_index"), "") + str(event.get("delta", ""))
+            texts[event.get("output_index")] = texts.get(event.get("output_index"), "") + str(
+                event.get("delta", "")
+            )
     spoken = [{"type": "message", "role": "assistant", "content": text} for text in texts.values()]
     return {"output": [*output.values(), *spoken]}
 

@@ -16,6 +16,9 @@ import msgspec
 WIDTH, HEIGHT = 1000, 100
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _HOUR, _DAY = 3600, 86_400
+#: Seconds that may lie between two labels of time; and how many labels fit the width of a phone.
+_GAPS = (900, _HOUR, 6 * _HOUR, _DAY, 2 * _DAY, 7 * _DAY)
+_MOST_LABELS = 4.5
 #: The share of its slot that a bar fills.
 _BAR = 0.74
 
@@ -160,8 +163,7 @@ def x_ticks(times_us: Sequence[int]) -> list[Tick]:
         return []
     step = (times_us[1] - times_us[0]) // 1_000_000
     span = step * len(times_us)
-    every = next((gap for gap in (900, _HOUR, 6 * _HOUR, _DAY, 2 * _DAY, 7 * _DAY) if span / gap <= 4.5), 30 * _DAY)  # noqa: PLR2004 - four labels fit a phone
-    every = max(every, step)
+    every = max(step, next((gap for gap in _GAPS if span / gap <= _MOST_LABELS), 30 * _DAY))
     ticks = []
     for i, us in enumerate(times_us):
         if us // 1_000_000 % every == 0:
@@ -197,7 +199,9 @@ def _summary(series: Sequence[Series], label: Callable[[float], str], *, total: 
         if not known:
             parts.append(f"{one.name}: none")
         elif total:
-            parts.append(f"{one.name}: {label(math.fsum(known))} in all, at most {label(max(known))} at a time")
+            parts.append(
+                f"{one.name}: {label(math.fsum(known))} in all, at most {label(max(known))} at a time"
+            )
         else:
             parts.append(f"{one.name}: {label(min(known))} to {label(max(known))}, last {label(known[-1])}")
     return "; ".join(parts) + "."
@@ -224,7 +228,15 @@ class Span(msgspec.Struct, frozen=True):
     detail: str
 
 
-def span(name: str, outcome: str, window: tuple[int, int], times: tuple[int, int | None, int], *, label: str, detail: str) -> Span:
+def span(
+    name: str,
+    outcome: str,
+    window: tuple[int, int],
+    times: tuple[int, int | None, int],
+    *,
+    label: str,
+    detail: str,
+) -> Span:
     """A bar of a waterfall.
 
     Args:

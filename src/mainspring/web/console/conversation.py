@@ -7,10 +7,12 @@ Streams are put together first, in `assembly`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Kind = Literal["text", "thinking", "tool_call", "tool_result", "image", "note", "json"]
 
@@ -50,7 +52,7 @@ def decode(body: bytes) -> Any:
     """The JSON of a payload, or None."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -58,7 +60,7 @@ def pretty(body: bytes) -> str:
     """A payload for reading: indented if it is JSON, as it is otherwise."""
     try:
         return msgspec.json.format(body, indent=2).decode("utf-8", "replace")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body.decode("utf-8", "replace")
 
 
@@ -68,9 +70,16 @@ def read_request(body: bytes) -> Conversation:
     if not isinstance(document, dict):
         return Conversation([Turn("request", [Part("text", body.decode("utf-8", "replace"))])])
     turns = []
-    for field, role in (("system", "system"), ("instructions", "system"), ("messages", ""), ("prompt", "user"), ("input", "user")):
+    for field, role in (
+        ("system", "system"),
+        ("instructions", "system"),
+        ("messages", ""),
+        ("prompt", "user"),
+        ("input", "user"),
+    ):
         if field in document:
             turns.extend(_turns(document[field], role))
+    _number_images(turns)
     settings = [(name, _plain(value)) for name, value in document.items() if name not in _SPOKEN]
     return Conversation(turns, settings, _tools(document))
 
@@ -81,27 +90,29 @@ def read_answer(document: Any) -> Conversation:
         return Conversation([])
     if document.get("error"):
         return Conversation([Turn("error", [_error(document["error"])])])
-    if isinstance(document.get("choices"), list):
-        return Conversation([_choice(choice) for choice in document["choices"]])
-    if isinstance(document.get("output"), list):
-        return Conversation([turn for item in document["output"] for turn in _turns([item], "assistant")])
-    if isinstance(document.get("data"), list):
-        return Conversation([Turn("embedding", [Part("note", _vectors(document["data"]), "vectors")])])
-    if "content" in document:
-        return Conversation([Turn("assistant", _parts(document["content"]))])
-    return Conversation([Turn("assistant", [Part("json", _text(document))])])
+    lists = {
+        name: document[name] for name in ("choices", "output", "data") if isinstance(document.get(name), list)
+    }
+    if "choices" in lists:
+        turns = [_choice(choice) for choice in lists["choices"]]
+    elif "output" in lists:
+        turns = [_turn(item, "assistant") for item in lists["output"]]
+    elif "data" in lists:
+        turns = [Turn("embedding", [Part("note", _vectors(lists["data"]), "vectors")])]
+    elif "content" in document:
+        turns = [Turn("assistant", _parts(document["content"]))]
+    else:
+        turns = [Turn("assistant", [Part("json", _text(document))])]
+    return Conversation(turns)
 
 
-def images(body: bytes) -> list[tuple[str, str]]:
-    """The images inside a request, in the order in which its parts are numbered: media type and base64."""
-    conversation = read_request(body)
-    found = []
-    for part in (part for turn in conversation.turns for part in turn.parts if part.kind == "image"):
-        if part.text.startswith("data:"):
+def images(body: bytes) -> dict[str, tuple[str, str]]:
+    """The images inside a request by their number: media type and base64."""
+    found = {}
+    for part in _every_part(read_request(body).turns):
+        if part.kind == "image" and part.text.startswith("data:"):
             head, _, data = part.text[5:].partition(",")
-            found.append((head.partition(";")[0], data))
-        else:
-            found.append(("", ""))
+            found[part.call_id] = (head.partition(";")[0], data)
     return found
 
 
@@ -113,7 +124,7 @@ def fit(conversation: Conversation, budget: int, most: int = 3000) -> Conversati
         budget: characters in all.
         most: characters in one part.
     """
-    for part in _every_part(conversation):
+    for part in _every_part(conversation.turns):
         if part.kind == "image":
             continue
         if len(part.text) > most:
@@ -134,8 +145,15 @@ def fit(conversation: Conversation, budget: int, most: int = 3000) -> Conversati
     return conversation
 
 
-def _every_part(conversation: Conversation) -> Iterator[Part]:
-    return (part for turn in conversation.turns for part in turn.parts)
+def _every_part(turns: list[Turn]) -> Iterator[Part]:
+    return (part for turn in turns for part in turn.parts)
+
+
+def _number_images(turns: list[Turn]) -> None:
+    """Give each image its number, so that an address can name it; the number stands in `call_id`."""
+    pictures = (part for part in _every_part(turns) if part.kind == "image")
+    for number, part in enumerate(pictures, 1):
+        part.call_id = str(number)
 
 
 def _turns(value: Any, role: str) -> list[Turn]:
@@ -158,9 +176,14 @@ def _turn(item: Any, role: str) -> Turn:
     kind = item.get("type")
     if kind in {"function_call", "custom_tool_call"}:
         call = item.get("arguments", item.get("input", ""))
-        return Turn("assistant", [Part("tool_call", _indented(call), _text(item.get("name", "")), _text(item.get("call_id", "")))])
+        return Turn(
+            "assistant",
+            [Part("tool_call", _indented(call), _text(item.get("name", "")), _text(item.get("call_id", "")))],
+        )
     if kind in {"function_call_output", "custom_tool_call_output"}:
-        return Turn("tool", [Part("tool_result", _flat(item.get("output")), "", _text(item.get("call_id", "")))])
+        return Turn(
+            "tool", [Part("tool_result", _flat(item.get("output")), "", _text(item.get("call_id", "")))]
+        )
     if kind == "reasoning":
         return Turn("assistant", [Part("thinking", _flat(item.get("summary") or item.get("content")))])
     if "content" not in item and "tool_calls" not in item:
@@ -175,7 +198,9 @@ def _message_parts(message: dict[str, Any]) -> list[Part]:
     if isinstance(thoughts, str) and thoughts:
         parts.append(Part("thinking", thoughts))
     if message.get("role") == "tool":
-        parts.append(Part("tool_result", _flat(message.get("content")), "", _text(message.get("tool_call_id", ""))))
+        parts.append(
+            Part("tool_result", _flat(message.get("content")), "", _text(message.get("tool_call_id", "")))
+        )
     elif message.get("content"):
         parts.extend(_parts(message["content"]))
     if message.get("refusal"):
@@ -226,8 +251,18 @@ def _image(block: dict[str, Any]) -> Part:
 
 def _attachment(block: dict[str, Any]) -> Part:
     """A file, document or sound: only its kind and name are shown."""
-    inner = next((block[name] for name in ("file", "source", "input_audio") if isinstance(block.get(name), dict)), block)
-    name = next((inner[key] for key in ("filename", "title", "url", "file_id", "media_type", "format") if inner.get(key)), "")
+    inner = next(
+        (block[name] for name in ("file", "source", "input_audio") if isinstance(block.get(name), dict)),
+        block,
+    )
+    name = next(
+        (
+            inner[key]
+            for key in ("filename", "title", "url", "file_id", "media_type", "format")
+            if inner.get(key)
+        ),
+        "",
+    )
     return Part("note", _text(name), _text(block.get("type", "file")).removeprefix("input_"))
 
 
@@ -242,7 +277,10 @@ _BLOCKS: dict[str, Callable[[dict[str, Any]], Part]] = {
         "tool_call", _indented(block.get("input")), _text(block.get("name", "")), _text(block.get("id", ""))
     ),
     "tool_result": lambda block: Part(
-        "tool_result", _flat(block.get("content")), "failed" if block.get("is_error") else "", _text(block.get("tool_use_id", ""))
+        "tool_result",
+        _flat(block.get("content")),
+        "failed" if block.get("is_error") else "",
+        _text(block.get("tool_use_id", "")),
     ),
     "image": _image,
     "image_url": _image,
@@ -271,14 +309,20 @@ def _tools(document: dict[str, Any]) -> list[tuple[str, str]]:
     for tool in offered if isinstance(offered, list) else []:
         if isinstance(tool, dict):
             inner = tool["function"] if isinstance(tool.get("function"), dict) else tool
-            tools.append((_text(inner.get("name", inner.get("type", "tool"))), _text(inner.get("description", ""))))
+            tools.append(
+                (_text(inner.get("name", inner.get("type", "tool"))), _text(inner.get("description", "")))
+            )
     return tools
 
 
 def _error(error: Any) -> Part:
     """An error in its own words."""
     if isinstance(error, dict):
-        return Part("note", _text(error.get("message", error)), _text(error.get("code") or error.get("type") or "error"))
+        return Part(
+            "note",
+            _text(error.get("message", error)),
+            _text(error.get("code") or error.get("type") or "error"),
+        )
     return Part("note", _text(error), "error")
 
 
@@ -294,7 +338,9 @@ def _flat(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\n".join(part.text if part.kind != "image" else "(image)" for part in map(_flat_part, content))
+        return "\n".join(
+            part.text if part.kind != "image" else "(image)" for part in map(_flat_part, content)
+        )
     return "" if content is None else _text(content)
 
 

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from mainspring.base.clock import now_us
 from mainspring.base.errors import InvalidRequest
 from mainspring.web.console.rendering import base, page
-from mainspring.web.console.sessions import Admin, FormAdmin
+from mainspring.web.console.sessions import Admin, FormAdmin  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
     from mainspring.keys.types import Key
@@ -48,6 +48,7 @@ async def show(request: Request, visitor: Admin) -> Response:
 
 @router.post("/keys")
 async def create(
+    *,
     request: Request,
     visitor: FormAdmin,
     name: Annotated[str, Form()] = "",
@@ -61,7 +62,9 @@ async def create(
     if not name.strip() or not tenant.strip():
         raise InvalidRequest("A key needs a name and a tenant.", remedy="Go back and fill in both.")
     if role not in {"member", "admin"} or days not in LIFETIMES:
-        raise InvalidRequest("The role or the lifetime is not one of those offered.", remedy="Go back and choose again.")
+        raise InvalidRequest(
+            "The role or the lifetime is not one of those offered.", remedy="Go back and choose again."
+        )
     runtime: Runtime = request.app.state.runtime
     key, secret = await runtime.keys.create(
         name=name.strip(),
@@ -83,7 +86,9 @@ async def rotate(
         raise InvalidRequest("This overlap is not one of those offered.", remedy="Go back and choose again.")
     runtime: Runtime = request.app.state.runtime
     key, secret = await runtime.keys.rotate(key_id, overlap_seconds=int(overlap))
-    return page(request, "key_made.html", visitor, status=201, key=key, secret=secret, replaces=OVERLAPS[overlap])
+    return page(
+        request, "key_made.html", visitor, status=201, key=key, secret=secret, replaces=OVERLAPS[overlap]
+    )
 
 
 @router.post("/keys/{key_id}/revoke")

@@ -99,20 +99,20 @@ def change(now: float | None, before: float | None) -> str | None:
 
 
 def ago(us: int, now_us: int) -> str:
-    """How long ago an instant was: `just now`, `42 s ago`, `5 min ago`, `3 h ago`, then the date."""
+    """How long ago an instant was: `just now`, `42 s ago`, `5 min ago`, `3 h ago`, `6 d ago`, then the date."""
     seconds = (now_us - us) // 1_000_000
     if seconds < 0:
         return until(us, now_us)
     if seconds < 2:  # noqa: PLR2004 - a blink
         return "just now"
-    if seconds < _MINUTE:
-        return f"{seconds} s ago"
-    if seconds < _HOUR:
-        return f"{seconds // _MINUTE} min ago"
-    if seconds < _DAY:
-        return f"{seconds // _HOUR} h ago"
-    if seconds < 7 * _DAY:
-        return f"{seconds // _DAY} d ago"
+    for limit, unit, name in (
+        (_MINUTE, 1, "s"),
+        (_HOUR, _MINUTE, "min"),
+        (_DAY, _HOUR, "h"),
+        (7 * _DAY, _DAY, "d"),
+    ):
+        if seconds < limit:
+            return f"{seconds // unit} {name} ago"
     return day(us)
 
 

@@ -13,7 +13,7 @@ from mainspring.ledger.types import UsageRow
 from mainspring.web.console import formatting
 from mainspring.web.console.charts import Chart, Series, bars, lines
 from mainspring.web.console.rendering import page
-from mainspring.web.console.sessions import CurrentVisitor
+from mainspring.web.console.sessions import CurrentVisitor  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -106,7 +106,10 @@ async def _gather(ledger: Ledger, tenant: str | None, since: int, until: int, st
     busiest = sorted((row for row in groups[0] if row.group), key=_tokens, reverse=True)[:_MODELS_SHOWN]
     names = [cast("str", row.group) for row in busiest]
     found = await asyncio.gather(
-        *(ledger.series(since_us=since, until_us=until, step_seconds=step, tenant=tenant, model=name) for name in names)
+        *(
+            ledger.series(since_us=since, until_us=until, step_seconds=step, tenant=tenant, model=name)
+            for name in names
+        )
     )
     empty = UsageRow()
     by_model = dict(zip(names, found, strict=True))
@@ -119,7 +122,9 @@ class Table:
     def __init__(self, times: list[int], figures: Figures) -> None:
         self._times = times
         self._rows = _by_time(times, figures.series)
-        self._models = {name: [_tokens(row) for row in _by_time(times, rows)] for name, rows in figures.by_model.items()}
+        self._models = {
+            name: [_tokens(row) for row in _by_time(times, rows)] for name, rows in figures.by_model.items()
+        }
         tokens = [_tokens(row) for row in self._rows]
         named = [sum(column) for column in zip(*self._models.values(), strict=True)] or [0] * len(times)
         rest = [max(0, a - b) for a, b in zip(tokens, named, strict=True)]
@@ -176,7 +181,11 @@ def _by_time(times: list[int], rows: list[UsageRow]) -> list[UsageRow]:
 def _tokens(row: UsageRow) -> int:
     """All tokens of a row; the buckets exclude each other."""
     return (
-        row.input_tokens + row.cache_read_tokens + row.cache_write_tokens + row.output_tokens + row.reasoning_tokens
+        row.input_tokens
+        + row.cache_read_tokens
+        + row.cache_write_tokens
+        + row.output_tokens
+        + row.reasoning_tokens
     )
 
 

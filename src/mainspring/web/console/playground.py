@@ -18,11 +18,12 @@ from mainspring.web.console.asking import ask_streaming, ask_whole
 from mainspring.web.console.assembly import assemble
 from mainspring.web.console.conversation import decode
 from mainspring.web.console.rendering import base, fragment, page
-from mainspring.web.console.sessions import CurrentVisitor, FormVisitor, Visitor
+from mainspring.web.console.sessions import CurrentVisitor, FormVisitor  # noqa: TC001 - FastAPI reads annotations
 from mainspring.web.openai.models import names_for
 
 if TYPE_CHECKING:
     from mainspring.ledger.types import Inference
+    from mainspring.web.console.sessions import Visitor
     from mainspring.web.runtime import Runtime
 
 router = APIRouter()
@@ -64,7 +65,9 @@ class Question(msgspec.Struct):
             if self.max_tokens.strip():
                 document["max_tokens"] = int(self.max_tokens)
         except ValueError:
-            raise InvalidRequest("Temperature and most tokens are numbers.", remedy="Correct or empty them.") from None
+            raise InvalidRequest(
+                "Temperature and most tokens are numbers.", remedy="Correct or empty them."
+            ) from None
         return msgspec.json.encode(document)
 
 
@@ -75,7 +78,8 @@ async def show(request: Request, visitor: CurrentVisitor, model: str = "") -> Re
 
 
 @router.post("/playground")
-async def ask(  # noqa: PLR0917 - one parameter for each field of the form
+async def ask(
+    *,
     request: Request,
     visitor: FormVisitor,
     model: Annotated[str, Form()] = "",

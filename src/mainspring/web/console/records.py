@@ -7,17 +7,18 @@ from urllib.parse import urlencode
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.datastructures import QueryParams
 
 from mainspring.base.clock import now_us
 from mainspring.ledger.types import LedgerFilter
 from mainspring.web.console.rendering import page
-from mainspring.web.console.sessions import CurrentVisitor, Visitor
+from mainspring.web.console.sessions import CurrentVisitor  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
     from starlette.responses import Response
 
     from mainspring.ledger import Ledger
+    from mainspring.web.console.sessions import Visitor
 
 router = APIRouter()
 _LIMIT = 50
@@ -59,17 +60,24 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def read_form(query: QueryParams, visitor: Visitor) -> Wanted:
     """The filter in an address. What is not a filter is passed over; a member sees only their own tenant."""
-    entered = {name: query.get(name, "").strip()[:_LONGEST].replace("\0", "") for name in (*FIELDS, "status", "time")}
+    entered = {
+        name: query.get(name, "").strip()[:_LONGEST].replace("\0", "") for name in (*FIELDS, "status", "time")
+    }
     values = {name: value for name, value in entered.items() if value}
     if not visitor.admin:
         values.pop("tenant", None)
-    texts = {name: values[name] for name in FIELDS if name in values}
-    texts["tenant"] = visitor.scope or texts.get("tenant") or ""
-    status = cast("Literal['ok', 'error', 'cut'] | None", values.get("status"))
+    chosen = values.get("status")
+    status = cast("Literal['ok', 'error', 'cut']", chosen) if chosen in STATUSES else None
     _, back = TIMES.get(values.get("time", ""), ("", 0))
     where = LedgerFilter(
-        **{name: text or None for name, text in texts.items()},
-        status=status if status in STATUSES else None,
+        tenant=visitor.scope or values.get("tenant"),
+        user=values.get("user"),
+        feature=values.get("feature"),
+        session=values.get("session"),
+        route=values.get("route"),
+        provider=values.get("provider"),
+        model=values.get("model"),
+        status=status,
         since_us=now_us() - back * 1_000_000 if back else None,
     )
     return Wanted(values, where)

@@ -61,7 +61,11 @@ def environment() -> Environment:
         stamp=formatting.stamp,
     )
     made.globals.update(
-        none_sign=formatting.NONE, percent=formatting.percent, change=formatting.change, ago=formatting.ago, version=version()
+        none_sign=formatting.NONE,
+        percent=formatting.percent,
+        change=formatting.change,
+        ago=formatting.ago,
+        version=version(),
     )
     return made
 

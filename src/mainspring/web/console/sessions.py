@@ -112,7 +112,9 @@ def signed_in_admin(visitor: Annotated[Visitor, Depends(signed_in)]) -> Visitor:
     return visitor
 
 
-def posted(request: Request, visitor: Annotated[Visitor, Depends(signed_in)], csrf: Annotated[str, Form()] = "") -> Visitor:
+def posted(
+    request: Request, visitor: Annotated[Visitor, Depends(signed_in)], csrf: Annotated[str, Form()] = ""
+) -> Visitor:
     """Dependency of every form: the visitor, when the form is one that we gave to this session.
 
     Raises:
@@ -120,7 +122,9 @@ def posted(request: Request, visitor: Annotated[Visitor, Depends(signed_in)], cs
     """
     foreign = request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}
     if foreign or not hmac.compare_digest(csrf.encode(), visitor.csrf.encode()):
-        raise PermissionDenied("This form is out of date or came from elsewhere.", remedy="Reload the page and send it again.")
+        raise PermissionDenied(
+            "This form is out of date or came from elsewhere.", remedy="Reload the page and send it again."
+        )
     return visitor
 
 
