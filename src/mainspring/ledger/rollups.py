@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _DAY_US = 86_400_000_000
 _MINUTE_MS = 60_000
+_DAY_MINUTES = 1440
 #: Where the sums of squares and the histogram begin in a list of sums.
 _SQUARES = len(COUNTS)
 _HISTOGRAM = _SQUARES + len(SQUARES)
@@ -52,62 +53,67 @@ def collect(rows: Iterable[Inference]) -> tuple[list[list[Any]], list[list[Any]]
     users: dict[tuple[Any, ...], list[Any]] = {}
     for row in rows:
         milliseconds = millisecond(row.id)
-        sums = _sums(row)
+        minute = milliseconds // _MINUTE_MS
         tenant = row.tenant
-        key = (
-            milliseconds // _MINUTE_MS * 60_000_000,
-            tenant,
-            row.feature or "",
-            row.route or "",
-            row.provider or "",
-            row.model or "",
-        )
-        there = minutes.get(key)
-        minutes[key] = sums if there is None else list(map(add, there, sums))
-        user = (milliseconds * 1000 // _DAY_US * _DAY_US, tenant, row.key_id or "", row.user or "")
-        there = users.get(user)
-        users[user] = sums[:_HISTOGRAM] if there is None else list(map(add, there, sums))
+        key = (minute, tenant, row.feature or "", row.route or "", row.provider or "", row.model or "")
+        sums = minutes.get(key)
+        if sums is None:
+            sums = minutes[key] = [*_EMPTY]
+        user = (minute // _DAY_MINUTES, tenant, row.key_id or "", row.user or "")
+        user_sums = users.get(user)
+        if user_sums is None:
+            user_sums = users[user] = [*_EMPTY]
+        _count(row, sums, user_sums)
     usage: dict[tuple[Any, ...], list[Any]] = {}
     for key, sums in minutes.items():
         for grain in GRAINS:
-            width = grain * 1_000_000
-            wide = (grain, key[0] // width * width, *key[1:])
+            wide = (grain, key[0] * 60 // grain * grain * 1_000_000, *key[1:])
             there = usage.get(wide)
             usage[wide] = sums if there is None else list(map(add, there, sums))
-    return [[*key, *usage[key]] for key in sorted(usage)], [[*key, *users[key]] for key in sorted(users)]
+    return (
+        [[*key, *usage[key]] for key in sorted(usage)],
+        [[key[0] * _DAY_US, *key[1:], *users[key][:_HISTOGRAM]] for key in sorted(users)],
+    )
 
 
-def _sums(row: Inference) -> list[Any]:
-    """What one row adds, in the order of the columns."""
-    latency_us = max(0, row.done_us - row.received_us)
-    cost = row.cost_nusd
-    output = row.output_tokens
-    first_us = None
+def _count(row: Inference, *targets: list[Any]) -> None:
+    """Add one row to lists of sums, whose order is the order of the columns."""
+    latency_us = row.done_us - row.received_us
+    latency_us = max(latency_us, 0)
+    failed, cost, output = is_error(row), row.cost_nusd, row.output_tokens
+    bucket = _HISTOGRAM + bisect_right(BOUNDS_US, latency_us)
+    first_us = -1
     if row.stream and row.first_byte_us is not None:
-        first_us = max(0, row.first_byte_us - row.received_us)
-    histogram = [0] * len(HISTOGRAM)
-    histogram[bisect_right(BOUNDS_US, latency_us)] = 1
-    return [
-        1,
-        1 if is_error(row) else 0,
-        1 if row.cut else 0,
-        1 if row.stream else 0,
-        row.input_tokens,
-        row.cache_read_tokens,
-        row.cache_write_tokens,
-        output,
-        row.reasoning_tokens,
-        cost or 0,
-        1 if cost is None else 0,
-        latency_us,
-        0 if first_us is None else 1,
-        first_us or 0,
-        (latency_us / 1000) ** 2,
-        ((first_us or 0) / 1000) ** 2,
-        float(output * output),
-        float(cost or 0) ** 2,
-        *histogram,
-    ]
+        first_us = max(row.first_byte_us - row.received_us, 0)
+    for sums in targets:
+        sums[0] += 1
+        if failed:
+            sums[1] += 1
+        if row.cut:
+            sums[2] += 1
+        if row.stream:
+            sums[3] += 1
+        sums[4] += row.input_tokens
+        if row.cache_read_tokens:
+            sums[5] += row.cache_read_tokens
+        if row.cache_write_tokens:
+            sums[6] += row.cache_write_tokens
+        sums[7] += output
+        if row.reasoning_tokens:
+            sums[8] += row.reasoning_tokens
+        if cost is None:
+            sums[10] += 1
+        else:
+            sums[9] += cost
+            sums[17] += float(cost) * cost
+        sums[11] += latency_us
+        sums[14] += latency_us * latency_us / 1e6
+        if first_us >= 0:
+            sums[12] += 1
+            sums[13] += first_us
+            sums[15] += first_us * first_us / 1e6
+        sums[16] += float(output * output)
+        sums[bucket] += 1
 
 
 def cover(since_us: int, until_us: int) -> Iterator[Piece]:

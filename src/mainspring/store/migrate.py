@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: The newest revision. `python -m mainspring.store.migrations` prints the SQL that leads there.
 HEAD = "0001"
 
-#: The revision a database is at; fails where there is no schema yet.
+#: The revision that a database is at; no row before the first.
 VERSION = "SELECT version_num FROM alembic_version"
 #: Whether there is a schema at all.
 HAS_SCHEMA = {
@@ -36,16 +36,17 @@ def migrate(connection: Any, dialect: Dialect) -> None:
     Raises:
         MigrationError: the schema is newer than this release, or a revision failed.
     """
-    revision = current(connection, dialect)
-    if revision == HEAD:
-        return
-    if revision is None:
+    if not connection.execute(HAS_SCHEMA[dialect]).fetchone()[0]:
         for statement in schema(dialect):
             connection.execute(statement)
         return
+    row = connection.execute(VERSION).fetchone()
+    revision = str(row[0]) if row else None
+    if revision == HEAD:
+        return
     from mainspring.store import upgrade  # noqa: PLC0415 - loads Alembic, which only an old schema needs
 
-    if not upgrade.known(revision):
+    if revision is not None and not upgrade.known(revision):
         raise MigrationError(
             f"The database has schema revision {revision}, which this release (at {HEAD}) does not know.",
             remedy="It was opened by a newer Mainspring: run that version, or restore a backup.",
@@ -57,14 +58,6 @@ def migrate(connection: Any, dialect: Dialect) -> None:
             f"The schema could not be brought from revision {revision} to {HEAD}: {error}",
             remedy="Nothing was changed. Mend the cause and start again.",
         ) from error
-
-
-def current(connection: Any, dialect: Dialect) -> str | None:
-    """The revision that a database is at; None when it is empty."""
-    if not connection.execute(HAS_SCHEMA[dialect]).fetchone()[0]:
-        return None
-    row = connection.execute(VERSION).fetchone()
-    return str(row[0]) if row else None
 
 
 def schema(dialect: Dialect) -> list[str]:

@@ -223,12 +223,13 @@ class Writer:
             session.run("SAVEPOINT item")
             try:
                 _write(session, [entry], doubt=doubt)
+                session.run("RELEASE SAVEPOINT item")
             except Exception as error:
                 if self._backend.judge(error) is not Trouble.REFUSED:
                     raise
                 session.run("ROLLBACK TO SAVEPOINT item")
+                session.run("RELEASE SAVEPOINT item")
                 entry.error = _refused(error)
-            session.run("RELEASE SAVEPOINT item")
 
     def _expire(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
         """Fail those that cannot wait any longer; at shutdown the ones that nobody waits for get a last while."""
