@@ -31,7 +31,6 @@ def start_sentry(dsn: str, *, release: str) -> None:
             release=f"mainspring@{release}",
             default_integrations=False,
             auto_enabling_integrations=False,
-            send_default_pii=False,
             include_local_variables=False,
             max_request_body_size="never",
             max_breadcrumbs=0,

@@ -153,5 +153,5 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _told_already(record: logging.LogRecord) -> bool:
-    """Drop uvicorn's words on a start that failed: the command tells of it in two sentences."""
-    return not record.getMessage().startswith("Application startup failed")
+    """Drop uvicorn's words on a start that failed on purpose: the command tells of it in two sentences."""
+    return record.module != "on" or record.exc_info is not None  # uvicorn.lifespan.on
