@@ -10,7 +10,7 @@ What becomes of each field of a messages request:
 | `stop_sequences` | `stop` |
 | `tools`, `tool_choice` | the same; tools that Anthropic's servers run are refused |
 | `tool_choice.disable_parallel_tool_use` | `parallel_tool_calls` false |
-| `output_config.format`, `output_format` | `response_format` |
+| `output_config.format`, `output_format` | `response_format`; strict where OpenAI can be strict about the schema |
 | `output_config.effort`, `thinking` | `reasoning_effort`; thinking without budget or effort leaves it to the provider |
 | `metadata.user_id` | `user`; a digest of it where it is longer than OpenAI takes |
 | `service_tier`, `speed` | `service_tier` default (standard_only), fast (fast) |
@@ -28,6 +28,7 @@ from mainspring.providers.translate import claude
 from mainspring.providers.translate.client_messages_answers import MessagesWriter, message
 from mainspring.providers.translate.client_messages_turns import chat_messages, short_name, system_message
 from mainspring.providers.translate.documents import a_list, a_number, a_text, an_object, given, refuse, take
+from mainspring.providers.translate.schema import is_strict
 
 if TYPE_CHECKING:
     from mainspring.providers.translate.hub import Answer
@@ -124,7 +125,7 @@ def _tool(tool: Document, where: str) -> Document:
     if tool.get("description") is not None:
         function["description"] = a_text(tool["description"], f"{where}.description")
     function["parameters"] = an_object(tool.get("input_schema"), f"{where}.input_schema")
-    if tool.get("strict") is True:
+    if tool.get("strict") is True and is_strict(function["parameters"]):
         function["strict"] = True
     return {"type": "function", "function": function}
 
@@ -140,7 +141,7 @@ def _output(body: Document, chat: Document) -> None:
         schema = an_object(wanted.get("schema"), "output_config.format.schema")
         chat["response_format"] = {
             "type": "json_schema",
-            "json_schema": {"name": "answer", "schema": schema, "strict": True},
+            "json_schema": {"name": "answer", "schema": schema, "strict": is_strict(schema)},
         }
     thinking = an_object(take(body, "thinking", default={}), "thinking")
     if given(config, "effort"):

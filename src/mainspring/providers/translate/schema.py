@@ -1,7 +1,8 @@
 """JSON schemas for constrained output: what Anthropic's grammar compiler accepts.
 
 It refuses schemas with open objects and with constraints that it cannot enforce (ranges, lengths, patterns). Those are
-moved into the description, where the model still reads them; Anthropic's own client does the same.
+moved into the description, where the model still reads them; Anthropic's own client does the same. OpenAI in turn is
+strict only about schemas whose objects are closed and require every property.
 """
 
 from __future__ import annotations
@@ -58,6 +59,21 @@ def constrained(schema: Any, where: str) -> Document:
         said = ", ".join(f"{key}: {msgspec.json.encode(value).decode()}" for key, value in words.items())
         result["description"] = f"{result.get('description') or ''}\n\n{{{said}}}".strip()
     return result
+
+
+def is_strict(schema: Any) -> bool:
+    """Whether OpenAI would take a schema as strict: every object is closed and requires all its properties."""
+    if isinstance(schema, list):
+        return all(map(is_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    if schema.get("type") == "object" or "properties" in schema:
+        required, properties = schema.get("required", []), schema.get("properties", {})
+        if schema.get("additionalProperties") is not False or not isinstance(required, list):
+            return False
+        if not isinstance(properties, dict) or len(required) != len(properties):
+            return False
+    return all(map(is_strict, schema.values()))
 
 
 def _each(value: Any, path: str) -> list[Document]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: OpenAI's own models: their newer ones refuse `max_tokens`, and other servers know nothing else.
 _OPENAI = re.compile(r"(?:^|/)(?:gpt-(?!oss)|o\d|chatgpt|codex|computer-use)", re.IGNORECASE)
+#: OpenAI's models that do not reason, and answer 400 to an effort.
+_UNREASONING = re.compile(r"(?:^|/)(?:gpt-3|gpt-4|chatgpt-4)", re.IGNORECASE)
 
 
 class ChatUpstream:
@@ -24,6 +26,8 @@ class ChatUpstream:
         if limit is not None:
             chat["max_completion_tokens" if _OPENAI.search(model) else "max_tokens"] = limit
         chat.pop("reasoning_summary", None)
+        if _UNREASONING.search(model):
+            chat.pop("reasoning_effort", None)
         chat["messages"] = [_without_foreign_thinking(message) for message in chat["messages"]]
         if chat.get("stream") is True:
             options = chat.get("stream_options")

@@ -117,7 +117,9 @@ def _max_tokens(chat: Document, model: str) -> int:
     old, new = take(chat, "max_tokens"), take(chat, "max_completion_tokens")
     name, wanted = ("max_tokens", old) if new is None else ("max_completion_tokens", new)
     if wanted is None:
-        return claude.default_max_tokens(model)
+        thinking = chat.get("thinking")
+        budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+        return claude.default_max_tokens(model) + (budget if isinstance(budget, int) else 0)
     tokens = a_number(wanted, name)
     if tokens != int(tokens):
         raise refuse(name, "must be a whole number")

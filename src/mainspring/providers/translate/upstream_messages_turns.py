@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 _TOOL_ID = re.compile(r"[A-Za-z0-9_-]+")
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+#: Names of media types that people use, and Anthropic does not know.
+_MEDIA_TYPES = {
+    "": "application/octet-stream",
+    "image/jpg": "image/jpeg",
+    "application/x-pdf": "application/pdf",
+}
 _DOCUMENT_TYPES = {".pdf": "application/pdf", ".txt": "text/plain", ".md": "text/plain", ".csv": "text/plain"}
 
 
@@ -28,6 +35,7 @@ def turns(messages: list[Any]) -> tuple[list[Document], list[Document]]:
     """
     system: list[Document] = []
     result: list[Document] = []
+    functions: Counter[str] = Counter()
     for index, raw in enumerate(messages):
         where = f"messages[{index}]"
         message = an_object(raw, where)
@@ -37,9 +45,9 @@ def turns(messages: list[Any]) -> tuple[list[Document], list[Document]]:
         elif role == "user":
             _append(result, "user", _blocks(message.get("content"), f"{where}.content", message))
         elif role == "assistant":
-            _append(result, "assistant", _assistant(message, where))
+            _append(result, "assistant", _assistant(message, where, functions))
         elif role in ("tool", "function"):
-            _append(result, "user", [_tool_result(message, where)])
+            _append(result, "user", [_tool_result(message, where, functions)])
         else:
             raise refuse(f"{where}.role", "must be system, developer, user, assistant or tool")
     if not result and system:  # Anthropic wants a turn to answer to
@@ -98,7 +106,7 @@ def _append(turns: list[Document], role: str, blocks: list[Document]) -> None:
         turns.append({"role": role, "content": blocks})
 
 
-def _assistant(message: Document, where: str) -> list[Document]:
+def _assistant(message: Document, where: str, functions: Counter[str]) -> list[Document]:
     carried = carried_content(message)
     if carried is not None:
         return list(carried)
@@ -118,10 +126,15 @@ def _assistant(message: Document, where: str) -> list[Document]:
         function = an_object(call, f"{where}.function_call")
         name = a_text(function.get("name"), f"{where}.function_call.name")
         text = a_text(function.get("arguments") or "", f"{where}.function_call.arguments")
-        blocks.append(
-            {"type": "tool_use", "id": tool_id(f"call_{name}"), "name": name, "input": arguments(text)}
-        )
+        functions[name] += 1
+        call_id = _function_id(name, functions)
+        blocks.append({"type": "tool_use", "id": call_id, "name": name, "input": arguments(text)})
     return blocks
+
+
+def _function_id(name: str, functions: Counter[str]) -> str:
+    """An id for a call of the old form, which has none: the name and how often it has been called by now."""
+    return tool_id(f"call_{name}_{functions[name]}")
 
 
 def _tool_use(call: Document, where: str) -> Document:
@@ -138,9 +151,9 @@ def _tool_use(call: Document, where: str) -> Document:
     }
 
 
-def _tool_result(message: Document, where: str) -> Document:
+def _tool_result(message: Document, where: str, functions: Counter[str]) -> Document:
     if message.get("role") == "function":
-        name = f"call_{a_text(message.get('name'), f'{where}.name')}"
+        name = _function_id(a_text(message.get("name"), f"{where}.name"), functions)
     else:
         name = a_text(message.get("tool_call_id"), f"{where}.tool_call_id")
     content = message.get("content")
@@ -210,9 +223,10 @@ def _source(url: str, where: str) -> Document:
         raise refuse(where, "must be a web address or a base64 data URL")
     if ";base64" not in match[2].lower():
         raise refuse(where, "is a data URL that is not in base64", "Encode the data as base64.")
+    kind = match[1].lower()
     return {
         "type": "base64",
-        "media_type": match[1].lower() or "application/octet-stream",
+        "media_type": _MEDIA_TYPES.get(kind, kind),
         "data": url[match.end() :],
     }
 
