@@ -1,0 +1,162 @@
+"""Errors as problem documents, the reference, health and metrics."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from mainspring.web.management import create_api
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from httpx2 import AsyncClient
+
+    from mainspring.web.runtime import Runtime
+
+
+def _is_problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["title"]
+    assert body["detail"]
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return body
+
+
+@pytest.mark.parametrize(
+    "path", ["keys", "ledger", "ledger/x", "ledger/tail", "usage", "feedback?request_id=x"]
+)
+async def test_without_a_key_nothing_is_told(nobody: AsyncClient, path: str) -> None:
+    answer = await nobody.get(f"/api/v1/{path}")
+    _is_problem(answer, 401, "invalid_api_key")
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    wrong = await nobody.get(f"/api/v1/{path}", headers={"x-api-key": "ms-wrong"})
+    _is_problem(wrong, 401, "invalid_api_key")
+
+
+async def test_either_header_will_do(nobody: AsyncClient, runtime: Runtime) -> None:
+    _, secret = await runtime.keys.create(name="a", tenant="t")
+    for headers in ({"x-api-key": secret}, {"authorization": f"bearer {secret}"}):
+        assert (await nobody.get("/api/v1/ledger", headers=headers)).status_code == 200
+
+
+async def test_every_refusal_is_a_problem(admin: AsyncClient) -> None:
+    _is_problem(await admin.get("/api/v1/nothing"), 404, "not_found")
+    _is_problem(await admin.get("/nothing"), 404, "not_found")
+    not_allowed = await admin.put("/api/v1/keys", json={})
+    _is_problem(not_allowed, 405, "method_not_allowed")
+    assert not_allowed.headers["allow"]
+    _is_problem(await admin.get("/api/v1/ledger", params={"limit": 0}), 422, "invalid_request")
+    _is_problem(await admin.get("/api/v1/ledger", params={"limit": "x"}), 422, "invalid_request")
+    _is_problem(await admin.get("/api/v1/ledger?user=%00"), 400, "invalid_request")
+    _is_problem(await admin.get("/api/v1/ledger/%00"), 400, "invalid_request")
+    _is_problem(await admin.post("/api/v1/keys", content=b"{}"), 415, "unsupported_media_type")
+    kind = {"content-type": "application/json"}
+    for broken in (
+        b"",
+        b"{",
+        b"\xff",
+        b'{"name":"\xff"}',
+        b"[" * 100_000,
+        b'{"name": "\\ud800", "tenant": "t"}',
+    ):
+        answer = await admin.post("/api/v1/keys", content=broken, headers=kind)
+        assert answer.status_code in {400, 422}, broken[:20]
+    large = await admin.post("/api/v1/keys", content=b'{"name":"' + b"a" * (1 << 20) + b'"}', headers=kind)
+    _is_problem(large, 413, "request_too_large")
+
+
+async def test_a_bug_of_ours_tells_nothing_about_the_inside(
+    runtime: Runtime, answered: Callable[..., Awaitable[Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = create_api(runtime)
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("the inside")
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test") as client:
+        answer = await client.get("/broken")
+    _is_problem(answer, 500, "internal_error")
+    assert "inside Mainspring" in answer.text
+    assert "the inside" not in answer.text
+    assert "RuntimeError" not in answer.text
+
+
+async def test_answers_are_not_kept_and_not_sniffed(admin: AsyncClient) -> None:
+    answer = await admin.get("/api/v1/ledger")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["x-request-id"])
+
+
+async def test_the_document_describes_every_path_and_shape(nobody: AsyncClient) -> None:
+    document = (await nobody.get("/openapi.json")).json()
+    assert set(document["paths"]) == {
+        "/api/v1/keys",
+        "/api/v1/keys/{id}",
+        "/api/v1/keys/{id}/rotate",
+        "/api/v1/ledger",
+        "/api/v1/ledger/tail",
+        "/api/v1/ledger/{id}",
+        "/api/v1/usage",
+        "/api/v1/feedback",
+    }
+    text = (await nobody.get("/openapi.json")).text
+    for name in re.findall(r'"#/components/schemas/(\w+)"', text):
+        assert name in document["components"]["schemas"], name
+    assert "HTTPValidationError" not in text
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert operation["summary"]
+            assert operation["description"]
+            assert "401" in operation["responses"]
+
+
+async def test_the_reference_needs_nobody_else(nobody: AsyncClient) -> None:
+    page = await nobody.get("/docs")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<script" not in page.text
+    assert "//" not in re.sub(r"https?://", "", page.text)
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "/api/v1/ledger/{id}" in page.text
+    for target in re.findall(r'href="#([\w-]+)"', page.text):
+        assert f'id="{target}"' in page.text, target
+    assert (await nobody.get("/docs/style.css")).headers["content-type"].startswith("text/css")
+
+
+async def test_people_land_in_the_console(nobody: AsyncClient) -> None:
+    answer = await nobody.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/")
+    assert (await nobody.get("/console/sign-in")).status_code == 200
+
+
+async def test_health(nobody: AsyncClient, runtime: Runtime) -> None:
+    assert (await nobody.get("/healthz")).json() == {"status": "ok"}
+    assert (await nobody.head("/healthz")).status_code == 200
+    ready = await nobody.get("/readyz")
+    assert (ready.status_code, ready.json()["checks"]) == (200, {"database": "ok", "serving": "ok"})
+    runtime.draining = True
+    draining = await nobody.get("/readyz")
+    assert (draining.status_code, draining.json()["checks"]["serving"]) == (503, "draining")
+    assert (await nobody.get("/healthz")).status_code == 200, "a draining process is alive"
+
+
+async def test_metrics_may_be_kept_from_the_public(
+    nobody: AsyncClient, admin: AsyncClient, runtime: Runtime
+) -> None:
+    public = await nobody.get("/metrics")
+    assert public.status_code == 200
+    assert public.headers["content-type"].startswith("text/plain")
+    assert "mainspring_ledger_queue_rows 0.0" in public.text
+    section = runtime.settings.telemetry.model_copy(update={"metrics_public": False})
+    runtime.settings = runtime.settings.model_copy(update={"telemetry": section})
+    assert (await nobody.get("/metrics")).status_code == 401
+    assert (await admin.get("/metrics")).status_code == 200
