@@ -237,7 +237,7 @@ def _made_call(call: Any, place: str) -> Json:
 
 def _tools(request: Json) -> tuple[list[Json], bool]:
     """The tools that may be called, and whether one must be."""
-    offered = request.get("tools") or []
+    offered = [] if request.get("tools") is None else request["tools"]
     if not isinstance(offered, list):
         raise InvalidRequest("`tools` is not a list.", param="tools")
     tools = [_tool(tool, f"tools[{number}]") for number, tool in enumerate(offered)]
