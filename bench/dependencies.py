@@ -1,6 +1,7 @@
 """What each direct dependency weighs: version, licence, size on disk and time to import, as a Markdown table.
 
-Run: `.venv/bin/python bench/dependencies.py`. Import time is the fastest of five fresh interpreters, less an empty one,
+Run: `.venv/bin/python bench/dependencies.py [--write]`, where every extra is installed; `--write` puts the tables into
+docs/decisions/dependencies.md. Import time is the fastest of five fresh interpreters, less an empty one,
 and includes what the package imports in turn; size is the package alone, without what it depends on.
 """
 
@@ -14,6 +15,8 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import report
+
 ROOT = Path(__file__).resolve().parent.parent
 #: Where the import name is not the package's with underscores.
 IMPORTS = {
@@ -24,6 +27,7 @@ IMPORTS = {
     "sentry-sdk": "sentry_sdk",
 }
 RUNS = 5
+PAGE = ROOT / "docs/decisions/dependencies.md"
 
 
 def requirement_names(lines: list[str]) -> list[str]:
@@ -73,12 +77,14 @@ def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     groups = {"base": project["dependencies"], **project["optional-dependencies"]}
     nothing = seconds("pass")
+    heading = ["", "| package | version | licence | MB on disk | import ms |", "|---|---|---|--:|--:|"]
+    text: list[str] = []
     for group, lines in groups.items():
-        print(
-            f"\n**{group}**\n\n| package | version | licence | MB on disk | import ms |\n|---|---|---|--:|--:|"
-        )
-        for name in requirement_names(lines):
-            print(row(name, nothing), flush=True)
+        text += ["", f"## {group}", *heading]
+        text += [row(name, nothing) for name in requirement_names(lines)]
+    print("\n".join(text))
+    if "--write" in sys.argv[1:]:
+        report.between("dependencies", "\n".join([*text, ""]), PAGE)
 
 
 if __name__ == "__main__":

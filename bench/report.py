@@ -125,13 +125,13 @@ def facts(where: dict[str, str], harness: str) -> str:
     )
 
 
-def between(name: str, text: str) -> None:
-    """Replace what stands between the two marks `name` in the page."""
-    page = PAGE.read_text("utf-8")
+def between(name: str, text: str, path: Path = PAGE) -> None:
+    """Replace what stands between the two marks `name` in a page."""
+    page = path.read_text("utf-8")
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, rest = page.split(begin, 1)
     after = rest.split(end, 1)[1]
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
 
 
 def compare(values: dict[str, float]) -> bool:

@@ -11,6 +11,7 @@ from tests.support.documents import PAGES, anchors, links, shown_commands
 
 from mainspring.base import errors
 from mainspring.ledger.types import Inference, Outcome
+from mainspring.web.management import problems
 from mainspring.web.surfaces import SURFACES
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def test_error_codes() -> None:
     }
     documented = set(TABLE_NAME.findall(section(page("http.md"), "Errors")))
     assert kinds <= documented
+    assert problems.UnsupportedMediaType.code in documented
     # What OpenAI's clients know by another name.
     assert documented - {"model_not_found"} <= tree(errors.MainspringError)
 
