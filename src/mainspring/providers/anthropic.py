@@ -9,7 +9,7 @@ import msgspec
 from mainspring.base.errors import MainspringError, ProviderProtocolError
 from mainspring.ledger.types import Usage
 from mainspring.providers.openai_streams import data_of, split_events
-from mainspring.providers.refusals import given, refusal
+from mainspring.providers.refusals import UNREADABLE, given, refusal
 from mainspring.providers.transport import HttpTransport
 from mainspring.providers.types import Operation, Seen
 
@@ -76,7 +76,7 @@ class AnthropicProvider:
         try:
             document = msgspec.json.decode(await reply.read())
             return [str(item["id"]) for item in document["data"]]
-        except (MainspringError, msgspec.DecodeError, LookupError, TypeError):
+        except (MainspringError, *UNREADABLE, LookupError, TypeError):
             return []
         finally:
             reply.close()
@@ -90,6 +90,10 @@ class _CacheCreation(msgspec.Struct):
     ephemeral_1h_input_tokens: int | None = None
 
 
+class _OutputDetails(msgspec.Struct):
+    thinking_tokens: int | None = None
+
+
 class WireUsage(msgspec.Struct):
     """Usage as Anthropic reports it: cache tokens stand outside `input_tokens`, thinking inside `output_tokens`."""
 
@@ -98,6 +102,7 @@ class WireUsage(msgspec.Struct):
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_creation: _CacheCreation | None = None
+    output_tokens_details: _OutputDetails | None = None
 
     def merged(self, later: WireUsage) -> WireUsage:
         """These counts with those of a later event, which are cumulative where they are given."""
@@ -111,16 +116,20 @@ class WireUsage(msgspec.Struct):
             if later.cache_creation_input_tokens is None
             else later.cache_creation_input_tokens,
             cache_creation=later.cache_creation or self.cache_creation,
+            output_tokens_details=later.output_tokens_details or self.output_tokens_details,
         )
 
     def exclusive(self) -> Usage:
-        """The same in our buckets. Thinking is billed as output and not told apart by this protocol."""
+        """The same in our buckets."""
+        details, output = self.output_tokens_details, self.output_tokens or 0
+        thinking = min((details.thinking_tokens or 0) if details is not None else 0, output)
         hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation is not None else None
         return Usage(
             input=self.input_tokens or 0,
             cache_read=self.cache_read_input_tokens or 0,
             cache_write=self.cache_creation_input_tokens or 0,
-            output=self.output_tokens or 0,
+            output=output - thinking,
+            reasoning=thinking,
             cache_write_1h=min(hour or 0, self.cache_creation_input_tokens or 0),
         )
 
@@ -146,15 +155,15 @@ def read_answer(name: str, operation: Operation, body: bytes) -> Seen:
     """
     try:
         message = _decode_message(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ProviderProtocolError(
             f"{name} answered 200 with a body that is no answer of its protocol."
         ) from error
     if operation is Operation.COUNT_TOKENS and message.input_tokens is not None:
         return Seen(usage=Usage(), finished=True, content=True)
     if message.type != "message":
-        if error := given(message.error):
-            raise refusal(name, error)
+        if said := given(message.error):
+            raise refusal(name, said)
         raise ProviderProtocolError(f"{name} answered 200 with a body that is no answer of its protocol.")
     return Seen(
         usage=message.usage.exclusive() if message.usage is not None else None,
@@ -203,9 +212,11 @@ class MessagesScanner:
         data = data_of(event)
         if data is None:
             return event
+        if self.seen.error is not None:
+            return b""  # nothing counts after an error
         try:
             decoded = _decode_event(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ProviderProtocolError(
                 f"{self._name} sent a stream event that is no JSON of its protocol."
             ) from error

@@ -12,8 +12,8 @@ from typing import cast
 
 import httptools
 
-#: Unread bytes at which the sender is told to wait, and at which it may go on.
-_HIGH_WATER, _LOW_WATER = 512 * 1024, 128 * 1024
+#: Unread bytes at which the sender is told to wait, until they are read.
+_HIGH_WATER = 512 * 1024
 _FIRST_FINAL_STATUS = 200
 _GZIP_WINDOW = 31  # zlib's sign for gzip framing
 
@@ -77,9 +77,11 @@ class Connection(asyncio.Protocol):
         """
         self._whole = True
         if not self.complete:
-            self._resume()
+            self._go_on()
             await self._wait()
-        return b"".join(self._parts)
+        body = b"".join(self._parts)
+        self._parts = []  # an idle connection holds no answer
+        return body
 
     async def read_some(self) -> bytes:
         """What has arrived and was not read yet; waits for something; empty at the end of the body.
@@ -93,7 +95,7 @@ class Connection(asyncio.Protocol):
             await self._wait()
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts, self._size = [], 0
-        self._resume()
+        self._go_on()
         return data
 
     def abort(self) -> None:
@@ -117,22 +119,29 @@ class Connection(asyncio.Protocol):
         self._touched = True
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error):
-            self._fail("it sent something that is not HTTP")
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            cause = error.__context__  # what a callback below raised
+            self._fail(str(cause) if isinstance(cause, Broken) else "it sent something that is not HTTP")
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
-        self.closed = True
-        if self.complete:
+        aborted, self.closed = self.closed, True
+        if self.complete or self._failure is not None:
             return
         until_close = "content-length" not in self.headers and "transfer-encoding" not in self.headers
-        if exc is None and until_close and self._head is not None and self._head.done():
+        answering = self._head is not None and self._head.done() and self._inflated()
+        if exc is None and not aborted and until_close and answering:
             self.on_message_complete()
         else:
             self._fail(str(exc) if exc is not None else "it closed the connection")
 
     # What the parser does.
+
+    def on_message_begin(self) -> None:
+        """An answer begins. One that follows another without a request must never be taken for the next caller's."""
+        if self.complete:
+            raise Broken("it sent more than one answer", answered=True)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header was read."""
@@ -145,7 +154,7 @@ class Connection(asyncio.Protocol):
             self.headers = {}
             return
         self.status = status
-        if self.headers.get("content-encoding", "identity") in {"gzip", "x-gzip"}:
+        if self.headers.get("content-encoding", "identity").lower() in {"gzip", "x-gzip"}:
             self._inflate = zlib.decompressobj(_GZIP_WINDOW)
         if self._head is not None and not self._head.done():
             self._head.set_result(None)
@@ -166,9 +175,16 @@ class Connection(asyncio.Protocol):
         """The body is complete."""
         if self._parser.get_status_code() < _FIRST_FINAL_STATUS:
             return
+        if not self._inflated():
+            raise Broken("its compressed body is cut short", answered=True)
         self.complete = True
         self.reusable = not self.closed and bool(self._parser.should_keep_alive())
+        self._go_on()  # what was not read yet is here; an idle connection must hear that the other side closes
         self._wake()
+
+    def _inflated(self) -> bool:
+        """Whether a compressed body is there to its own end; true for one that is not compressed."""
+        return self._inflate is None or self._inflate.eof
 
     async def _wait(self) -> None:
         if self._failure is not None:
@@ -183,10 +199,11 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _resume(self) -> None:
-        if self._paused and self._size < _LOW_WATER and self._transport is not None and not self.closed:
+    def _go_on(self) -> None:
+        if self._paused and self._transport is not None:
             self._paused = False
-            self._transport.resume_reading()
+            if not self.closed:
+                self._transport.resume_reading()
 
     def _fail(self, reason: str) -> None:
         self._failure = failure = Broken(reason, answered=self._touched)

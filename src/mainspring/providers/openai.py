@@ -9,6 +9,7 @@ import msgspec
 from mainspring.base.errors import MainspringError
 from mainspring.providers.openai_answers import read_answer
 from mainspring.providers.openai_streams import ChatScanner, ResponsesScanner
+from mainspring.providers.refusals import UNREADABLE
 from mainspring.providers.transport import HttpTransport
 from mainspring.providers.types import Operation
 
@@ -81,7 +82,7 @@ class OpenAIProvider:
         try:
             document = msgspec.json.decode(await reply.read())
             return [str(item["id"]) for item in document["data"]]
-        except (MainspringError, msgspec.DecodeError, LookupError, TypeError):
+        except (MainspringError, *UNREADABLE, LookupError, TypeError):
             return []
         finally:
             reply.close()

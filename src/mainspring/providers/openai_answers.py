@@ -6,7 +6,7 @@ import msgspec
 
 from mainspring.base.errors import ProviderProtocolError
 from mainspring.ledger.types import Usage
-from mainspring.providers.refusals import given, refusal
+from mainspring.providers.refusals import UNREADABLE, given, refusal
 from mainspring.providers.types import Operation, Seen
 
 
@@ -88,14 +88,14 @@ def read_answer(name: str, operation: Operation, body: bytes) -> Seen:
         if operation is Operation.RESPONSES:
             return _read_responses(name, _decode_responses(body))
         answer = _decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ProviderProtocolError(
             f"{name} answered 200 with a body that is no answer of its protocol."
         ) from error
     items = answer.data if operation is Operation.EMBEDDINGS else answer.choices
     if items is None:
-        if error := given(answer.error):
-            raise refusal(name, error)
+        if said := given(answer.error):
+            raise refusal(name, said)
         raise ProviderProtocolError(f"{name} answered 200 with a body that is no answer of its protocol.")
     return Seen(
         usage=answer.usage.exclusive() if answer.usage is not None else None,
@@ -108,8 +108,8 @@ def read_answer(name: str, operation: Operation, body: bytes) -> Seen:
 
 def _read_responses(name: str, answer: ResponsesAnswer) -> Seen:
     if answer.status is None:
-        if error := given(answer.error):
-            raise refusal(name, error)
+        if said := given(answer.error):
+            raise refusal(name, said)
         raise ProviderProtocolError(f"{name} answered 200 with a body that is no answer of its protocol.")
     return Seen(
         usage=answer.usage.exclusive() if answer.usage is not None else None,

@@ -5,14 +5,18 @@ Events that cannot hold any of these pass by undecoded.
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import msgspec
 
 from mainspring.base.errors import ProviderProtocolError
 from mainspring.providers.openai_answers import ResponsesAnswer, WireUsage, responses_finish
-from mainspring.providers.refusals import given, refusal
+from mainspring.providers.refusals import UNREADABLE, given, refusal
 from mainspring.providers.types import Seen
 
 _DONE = b"data: [DONE]\n\n"
+_BOUNDARY = re.compile(rb"\n\r?\n")
 
 
 class _Delta(msgspec.Struct):
@@ -36,10 +40,11 @@ class _Chunk(msgspec.Struct):
     choices: list[_ChunkChoice] | None = None
     usage: WireUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
+    object: str | None = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_EMPTY = (b"", b'""', b"[]")
+_EMPTY = (b"", b"null", b'""', b"[]", b"{}")
 
 
 class ChatScanner:
@@ -72,22 +77,22 @@ class ChatScanner:
         return _DONE
 
     def _event(self, event: bytes) -> bytes:
-        data = data_of(event)
+        data, seen = data_of(event), self.seen
         if data is None:
             return event
-        seen = self.seen
-        if data == b"[DONE]":
+        if data == b"[DONE]" or seen.error is not None:  # nothing counts after an error
             # Not every provider sends a finish reason with legacy completions; the marker says it as well.
-            seen.finished = True
+            seen.finished = seen.finished or seen.error is None
             return b""
         try:
             chunk = _decode_chunk(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ProviderProtocolError(
                 f"{self._name} sent a stream event that is no JSON of its protocol."
             ) from error
-        if error := given(chunk.error):
-            seen.error = refusal(self._name, error)
+        # Some servers (vLLM) send the error itself, and [DONE] after it.
+        if said := given(chunk.error) or (data if chunk.object == "error" else b""):
+            seen.error = refusal(self._name, said)
             return b""
         self._note(chunk)
         if not self._strip:
@@ -103,7 +108,7 @@ class ChatScanner:
         if chunk.usage is not None:
             seen.usage = chunk.usage.exclusive()
         for choice in chunk.choices or ():
-            if choice.finish_reason is not None:
+            if choice.finish_reason:  # some providers send an empty one until the end
                 seen.finish_reason = choice.finish_reason
                 seen.finished = True
             if not seen.content and _has_content(choice):
@@ -131,7 +136,8 @@ def without_usage(event: bytes, data: bytes) -> bytes:
     """An event with its top-level `usage` taken out; everything else stays byte for byte."""
     document = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     document.pop("usage", None)
-    return event.replace(data, msgspec.json.encode(document))
+    rest = msgspec.json.encode(document)
+    return event.replace(data, rest) if data in event else b"data: " + rest + b"\n\n"
 
 
 class _ResponsesEvent(msgspec.Struct):
@@ -167,11 +173,13 @@ class ResponsesScanner:
 
     def _event(self, event: bytes) -> bytes:
         data = data_of(event)
-        if data is None or data == b"[DONE]":
-            return b"" if data else event
+        if data is None:
+            return event
+        if data == b"[DONE]" or self.seen.error is not None:
+            return b""
         try:
             decoded = _decode_responses_event(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ProviderProtocolError(
                 f"{self._name} sent a stream event that is no JSON of its protocol."
             ) from error
@@ -201,21 +209,21 @@ def _may_matter(events: bytes) -> bool:
         b'"response.completed"' in events
         or b'"response.incomplete"' in events
         or b'"response.failed"' in events
-        or b'"type":"error"' in events
-        or b"event: error" in events
+        or b'"error"' in events
     )
 
 
 def split_events(events: bytes) -> list[bytes]:
-    """Whole events, each with its closing blank line, from bytes that end at one."""
-    if b"\r" in events:
-        events = events.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return [part + b"\n\n" for part in events.split(b"\n\n") if part.strip(b"\n")]
+    """Whole events, byte for byte, each with its closing blank line, from bytes that end at one."""
+    if b"\r" not in events:
+        return [part + b"\n\n" for part in events.split(b"\n\n") if part]
+    ends = [0, *(match.end() for match in _BOUNDARY.finditer(events))]
+    return [events[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def data_of(event: bytes) -> bytes | None:
-    """The data of one event, or None for a comment or an event without data."""
+    """The data of one event, without white space around it, or None for a comment or an event without data."""
     if event.startswith(b"data: ") and event.count(b"\n") == 2:  # noqa: PLR2004 - one line and the blank one
-        return event[6:-2]
-    lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
-    return b"\n".join(lines) if lines else None
+        return event[6:].strip() or None
+    lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines).strip() or None

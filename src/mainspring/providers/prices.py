@@ -20,18 +20,23 @@ if TYPE_CHECKING:
     from mainspring.ledger.types import Usage
 
 _MILLION = 1_000_000
+#: Prices remembered: callers choose the names of models, and memory must not grow with them.
+_MOST_KNOWN = 10_000
 _PER_MTOK = ("input", "cache_read", "cache_write", "cache_write_1h", "output")
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Nano-dollars per million tokens, in force when the whole prompt has at least `from_tokens` tokens."""
+    """Nano-dollars per million tokens, in force when the whole prompt has more than `above` tokens.
+
+    `output` is None where only the price of input is known, as for a model that embeds.
+    """
 
     input: int
-    output: int
+    output: int | None
     cache_read: int
     cache_write: int
     cache_write_1h: int
-    from_tokens: int = 0
+    above: int = 0
 
 
 #: A model in the box: its price is known, and it is nothing.
@@ -54,9 +59,12 @@ class PriceTable:
     def rates(self, provider: str, model: str) -> tuple[Rates, ...] | None:
         """The tiers of a model, lowest first, or None when its price is unknown."""
         key = (provider, model)
-        if key not in self._known:
-            self._known[key] = self._look_up(provider, model)
-        return self._known[key]
+        if key in self._known:
+            return self._known[key]
+        found = self._look_up(provider, model)
+        if len(self._known) < _MOST_KNOWN:
+            self._known[key] = found
+        return found
 
     def cost(self, provider: str, model: str, usage: Usage) -> int | None:
         """The cost of a call in nano-dollars, rounded half to even; None when the price is unknown."""
@@ -66,15 +74,18 @@ class PriceTable:
         prompt = usage.input + usage.cache_read + usage.cache_write
         rates = tiers[0]
         for tier in tiers[1:]:
-            if prompt >= tier.from_tokens:
+            if prompt > tier.above:
                 rates = tier
+        written = usage.output + usage.reasoning
+        if written and rates.output is None:
+            return None
         short_writes = usage.cache_write - usage.cache_write_1h
         total = (
             usage.input * rates.input
             + usage.cache_read * rates.cache_read
             + short_writes * rates.cache_write
             + usage.cache_write_1h * rates.cache_write_1h
-            + (usage.output + usage.reasoning) * rates.output
+            + written * (rates.output or 0)
         )
         whole, rest = divmod(total, _MILLION)
         half = _MILLION // 2
@@ -86,11 +97,11 @@ class PriceTable:
             _find("openai", "gpt-4o")
 
     def _look_up(self, provider: str, model: str) -> tuple[Rates, ...] | None:
+        built_in = self._built_in(provider, model)
         override = self._overrides.get(f"{provider}/{model}")
-        if override is not None and (
-            override.input_usd_per_mtok is not None or override.output_usd_per_mtok is not None
-        ):
-            return (_from_override(override),)
+        return built_in if override is None else _overridden(built_in, override)
+
+    def _built_in(self, provider: str, model: str) -> tuple[Rates, ...] | None:
         if provider == "local":
             return FREE
         table_name = self._table_names.get(provider)
@@ -100,17 +111,38 @@ class PriceTable:
         return None if prices is None else _from_table(prices)
 
 
-def _from_override(model: ModelSettings) -> Rates:
-    price_in = from_usd(model.input_usd_per_mtok or 0)
-    read, write = model.cache_read_usd_per_mtok, model.cache_write_usd_per_mtok
-    # A cache price that is not given is the input price: never cheaper than the bill.
-    return Rates(
-        input=price_in,
-        output=from_usd(model.output_usd_per_mtok or 0),
-        cache_read=price_in if read is None else from_usd(read),
-        cache_write=price_in if write is None else from_usd(write),
-        cache_write_1h=price_in if write is None else from_usd(write),
+def _overridden(built_in: tuple[Rates, ...] | None, model: ModelSettings) -> tuple[Rates, ...] | None:
+    """Built-in prices with those that the settings give in their place; a price that neither gives stays unknown.
+
+    Who gives the price of input or output sets one price for prompts of every length.
+    """
+    price_in, price_out = _nusd(model.input_usd_per_mtok), _nusd(model.output_usd_per_mtok)
+    read, write = _nusd(model.cache_read_usd_per_mtok), _nusd(model.cache_write_usd_per_mtok)
+    tiers = built_in or ()
+    if price_in is not None or price_out is not None:
+        tiers = tiers[:1]
+    if price_in is not None:
+        # Cache prices belong to the price of input; one that is not given is that price: never cheaper than the bill.
+        output = tiers[0].output if tiers else None
+        tiers = (Rates(price_in, output, price_in, price_in, price_in),)
+    return (
+        tuple(
+            Rates(
+                input=tier.input,
+                output=tier.output if price_out is None else price_out,
+                cache_read=tier.cache_read if read is None else read,
+                cache_write=tier.cache_write if write is None else write,
+                cache_write_1h=tier.cache_write_1h if write is None else write,
+                above=tier.above,
+            )
+            for tier in tiers
+        )
+        or None
     )
+
+
+def _nusd(price: float | None) -> int | None:
+    return None if price is None else from_usd(price)
 
 
 def _find(provider: str, model: str) -> Any | None:
@@ -147,5 +179,4 @@ def _tier(values: list[Any], start: int) -> Rates:
     amounts.setdefault("cache_read", amounts["input"])
     amounts.setdefault("cache_write", amounts["input"])
     amounts.setdefault("cache_write_1h", amounts["cache_write"])
-    amounts.setdefault("output", 0)
-    return Rates(**amounts, from_tokens=start)
+    return Rates(output=amounts.pop("output", None), **amounts, above=start)

@@ -1,4 +1,4 @@
-"""Errors that come with a 200: inside a stream, or in the clothes of an answer."""
+"""What providers say when they refuse: the body of an error, and errors that come with a 200."""
 
 from __future__ import annotations
 
@@ -7,6 +7,29 @@ from typing import Any
 import msgspec
 
 from mainspring.base.errors import ProviderRefused
+
+#: What decoding somebody else's bytes may raise: it is not JSON, not of that shape, not UTF-8, or nested too deeply.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def detail_of(body: bytes) -> dict[str, Any]:
+    """What the body of an error says: the members of its `error`, or of itself; empty where it cannot be read.
+
+    `message` is its text. Most providers send `{"error": {...}}`; some send a text there, or only `message` or `detail`,
+    and Gemini wraps it in a list.
+    """
+    try:
+        document: Any = msgspec.json.decode(body)
+    except UNREADABLE:
+        return {}
+    if isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict):
+        return {}
+    detail = document.get("error")
+    if isinstance(detail, dict):
+        return detail
+    return {**document, "message": detail or document.get("message") or document.get("detail")}
 
 
 def given(raw: msgspec.Raw) -> bytes:
@@ -25,18 +48,18 @@ def refusal(name: str, error: bytes) -> ProviderRefused:
     status, message, kind = 502, "no explanation", None
     try:
         detail: Any = msgspec.json.decode(error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         detail = None
     if isinstance(detail, str):
         message = detail
     elif isinstance(detail, dict):
         message = str(detail.get("message") or message)
         code = detail.get("code")
-        kind = str(code) if isinstance(code, str) else detail.get("type")
-        for candidate in (code, detail.get("status")):
+        kind = code if isinstance(code, str) else detail.get("type")
+        status = _STATUS_OF_TYPE.get(str(kind), status)
+        for candidate in (detail.get("status"), code):
             if isinstance(candidate, int) and 400 <= candidate < 600:  # noqa: PLR2004 - the HTTP error range
                 status = candidate
-        status = _STATUS_OF_TYPE.get(str(kind), status)
     return ProviderRefused(
         f"{name} reported an error inside its answer: {message}",
         upstream_status=status,
@@ -48,11 +71,18 @@ def refusal(name: str, error: bytes) -> ProviderRefused:
 #: Error types and codes that stand for a status, in either protocol.
 _STATUS_OF_TYPE = {
     "api_error": 500,
+    "authentication_error": 401,
     "context_length_exceeded": 400,
     "insufficient_quota": 429,
+    "invalid_api_key": 401,
     "invalid_request_error": 400,
+    "model_not_found": 404,
+    "not_found_error": 404,
     "overloaded_error": 529,
+    "permission_error": 403,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
+    "request_too_large": 413,
     "server_error": 500,
+    "timeout_error": 504,
 }

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from mainspring.base.errors import ConfigError, NotFound
-from mainspring.base.settings import ProviderSettings, Settings, resolve
+from mainspring.base.settings import ProviderSettings, Settings, resolve, without_password
 from mainspring.providers.prices import PriceTable
 from mainspring.providers.types import Operation
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from mainspring.providers.types import Provider
 
+#: How long a provider has to list its models.
+_LIST_SECONDS = 15
 _CHAT = frozenset({Operation.CHAT, Operation.EMBEDDINGS})
 _CHAT_COMPLETIONS = _CHAT | {Operation.COMPLETIONS}
 _OPENAI = _CHAT_COMPLETIONS | {Operation.RESPONSES}
@@ -162,9 +166,12 @@ class Providers:
         A provider that is away only lists no models.
         """
         await asyncio.to_thread(self.prices.warm)
-        names = list(self._open)
-        for name, models in zip(names, await asyncio.gather(*(p.models() for p in self)), strict=True):
-            self._listed[name] = models
+        await asyncio.gather(*(self._list(provider) for provider in self))
+
+    async def _list(self, provider: Provider) -> None:
+        with suppress(TimeoutError):  # one that is silent must not hide what the others tell
+            async with asyncio.timeout(_LIST_SECONDS):
+                self._listed[provider.name] = await provider.models()
 
     def models(self) -> list[str]:
         """`provider/model` of every model that a provider has told of."""
@@ -185,7 +192,12 @@ def configurations(settings: Settings) -> dict[str, ProviderSettings]:
             if known.base_url is None and not os.environ.get(known.url_variable or ""):
                 continue
             found[name] = ProviderSettings(api=known.api)
-    found.update(settings.providers)
+    for name, provider in settings.providers.items():
+        found[name] = provider
+        api = "local" if name == "local" else KNOWN[name].api if name in KNOWN else provider.api
+        if "api" not in provider.model_fields_set and api != provider.api:
+            # Who writes only a key for a known provider means its own protocol, not the usual one.
+            found[name] = provider.model_copy(update={"api": api})
     found.setdefault("local", ProviderSettings(api="local"))
     return found
 
@@ -206,11 +218,21 @@ def base_url_of(name: str, provider: ProviderSettings) -> str:
         raise ConfigError(
             f"providers.{name} has no base_url.", remedy='Give it one, such as "https://host/v1".'
         )
-    if not url.startswith(("http://", "https://")):
+    if not _is_address(url):
         raise ConfigError(
-            f"providers.{name}: base_url {url!r} is not an http or https URL.", remedy="Mend it."
+            f"providers.{name}: base_url {without_password(url)!r} is not an http or https URL without a query.",
+            remedy='Write it as "https://host/v1".',
         )
     return url
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no port
+        return False
+    return usable and not parts.query and not parts.fragment and url.isascii() and url.isprintable()
 
 
 def _is_original(name: str, provider: ProviderSettings) -> bool:
@@ -228,9 +250,26 @@ def _key_of(name: str, provider: ProviderSettings) -> str | None:
     if not references and known is not None and known.key_variable is not None:
         references = [f"env:{known.key_variable}"]
     for reference in references:
-        if (secret := resolve(reference)) is not None:
+        if secret := (
+            resolve(reference) or ""
+        ).strip():  # a line break at its end is easily kept with a secret
             return secret
     return None
+
+
+def _headers(name: str, headers: dict[str, str]) -> dict[str, str]:
+    """Headers that can be sent.
+
+    Raises:
+        ConfigError: one of them cannot; its value is not shown.
+    """
+    for key, value in headers.items():
+        if not (key.isascii() and key.isprintable() and value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"providers.{name}: the header {key!r} holds what a header cannot.",
+                remedy="Check api_keys and headers for line breaks and letters beyond ASCII.",
+            )
+    return headers
 
 
 def _operations(name: str, provider: ProviderSettings, usual: frozenset[Operation]) -> frozenset[Operation]:
@@ -260,7 +299,8 @@ def _openai(name: str, provider: ProviderSettings, _: Settings) -> Provider:
     if key is not None:
         credentials = {"api-key": key} if name == "azure" else {"authorization": f"Bearer {key}"}
     operations = _operations(name, provider, _OPENAI)
-    return OpenAIProvider(name, url, {**credentials, **provider.headers}, operations, provider.connections)
+    headers = _headers(name, {**credentials, **provider.headers})
+    return OpenAIProvider(name, url, headers, operations, provider.connections)
 
 
 def _anthropic(name: str, provider: ProviderSettings, _: Settings) -> Provider:
@@ -269,7 +309,8 @@ def _anthropic(name: str, provider: ProviderSettings, _: Settings) -> Provider:
     key, url = _key_of(name, provider), base_url_of(name, provider)
     credentials = {} if key is None else {"x-api-key": key}
     operations = _operations(name, provider, _ANTHROPIC)
-    return AnthropicProvider(name, url, {**credentials, **provider.headers}, operations, provider.connections)
+    headers = _headers(name, {**credentials, **provider.headers})
+    return AnthropicProvider(name, url, headers, operations, provider.connections)
 
 
 def _local(name: str, provider: ProviderSettings, settings: Settings) -> Provider:

@@ -8,13 +8,16 @@ knows nothing of any provider's protocol.
 from __future__ import annotations
 
 import asyncio
+import functools
+import math
 import ssl
 import urllib.request
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import msgspec
-
+from mainspring import __version__
+from mainspring.base.clock import now_us
 from mainspring.base.errors import (
     ProviderProtocolError,
     ProviderRefused,
@@ -23,6 +26,7 @@ from mainspring.base.errors import (
     StreamCut,
 )
 from mainspring.providers.connection import Broken, Connection
+from mainspring.providers.refusals import detail_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -90,10 +94,11 @@ class HttpTransport:
         self._port = parts.port or _PORTS[parts.scheme]
         self._path = parts.path
         authority = parts.netloc.rpartition("@")[2]
-        lines = {"host": authority, "accept-encoding": "identity", **headers}
+        own = {"host": authority, "accept-encoding": "identity", "user-agent": f"mainspring/{__version__}"}
+        lines = {**own, **headers}
         self._head = "".join(f"{key}: {value}\r\n" for key, value in lines.items()).encode("latin-1")
         self._proxy = proxy_for(base_url)
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = _tls() if parts.scheme == "https" else None
         self._places = asyncio.Semaphore(connections) if connections else None
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -136,8 +141,13 @@ class HttpTransport:
         """Take a connection back, for the next call if its answer is complete, else to close it."""
         self._busy.discard(connection)
         if connection.complete and connection.reusable and not connection.closed and self._loop is not None:
-            connection.idle_since = self._loop.time()
+            connection.idle_since = now = self._loop.time()
             self._idle.append(connection)
+            oldest = self._idle[
+                0
+            ]  # calls take the newest, so that after a burst the oldest would lie here for ever
+            if oldest.closed or oldest.idle_since <= now - _IDLE_SECONDS:
+                self._idle.pop(0).abort()
         else:
             connection.abort()
         if self._places is not None:
@@ -145,9 +155,9 @@ class HttpTransport:
 
     async def close(self) -> None:
         """Close every connection."""
-        for connection in (*self._idle, *self._busy):
+        for connection in self._busy:
             connection.abort()
-        self._idle.clear()
+        self._drop_idle()
 
     async def _exchange(self, request: bytes, connect_seconds: float) -> HttpReply:
         if self._places is not None:
@@ -163,6 +173,8 @@ class HttpTransport:
             await connection.send(request)
         except Broken as error:
             self.release(connection)
+            if not error.answered:
+                self._drop_idle()  # they have been idle for longer than this one, and are gone as well
             raise ProviderUnreachable(
                 f"{self.name} broke the connection before it answered: {error}.", dropped=not error.answered
             ) from error
@@ -173,6 +185,11 @@ class HttpTransport:
         if reply.status >= _FIRST_REDIRECT:
             raise await self._refusal(reply)
         return reply
+
+    def _drop_idle(self) -> None:
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
 
     def _take(self) -> Connection | None:
         """The idle connection used last, if one is still good."""
@@ -200,9 +217,13 @@ class HttpTransport:
                 f"{self.name} cannot be reached securely at {where}: {error.reason or error}.",
                 remedy="Check base_url, and the certificates of this machine (SSL_CERT_FILE).",
             ) from error
-        except OSError as error:
+        except (
+            OSError,
+            UnicodeError,
+        ) as error:  # a name that cannot be one is found out when it is looked up
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
             raise ProviderUnreachable(
-                f"{self.name} cannot be reached at {where}: {error.strerror or error}.",
+                f"{self.name} cannot be reached at {where}: {reason}.",
                 remedy="Check base_url, the network and the provider's status.",
             ) from error
 
@@ -222,6 +243,10 @@ class HttpTransport:
             sock = await Proxy.from_url(self._proxy).connect(self._host, self._port)
         except ProxyError as error:
             raise OSError(f"the proxy said: {error}") from error
+        except ValueError as error:
+            raise OSError(
+                "the proxy in the environment is no http://host:port or socks5://host:port"
+            ) from error
         _, connection = await loop.create_connection(
             lambda: Connection(loop), sock=sock, ssl=self._tls, server_hostname=server_name
         )
@@ -248,42 +273,31 @@ class HttpTransport:
         )
 
 
-class _Detail(msgspec.Struct):
-    message: str | None = None
-    type: str | None = None
-    code: str | int | None = None
-
-
-class _Body(msgspec.Struct):
-    error: _Detail | str | None = None
-    message: str | None = None
-
-
-_decode_body = msgspec.json.Decoder(_Body).decode
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """One for all providers: reading the certificates of a machine takes 0.1 s and 1 MB."""
+    return ssl.create_default_context()
 
 
 def _explanation(body: bytes) -> tuple[str | None, str | None]:
-    """Message and type of an error body; every known provider uses one of two shapes."""
-    try:
-        document = _decode_body(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None, None
-    if isinstance(document.error, _Detail):
-        code = document.error.code
-        return document.error.message, code if isinstance(code, str) else document.error.type
-    return document.error or document.message, None
+    """Message and type of an error body, as far as it gives them."""
+    detail = detail_of(body)
+    kind = next((name for name in (detail.get("code"), detail.get("type")) if isinstance(name, str)), None)
+    message = detail.get("message")
+    return message if isinstance(message, str) else None, kind
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
-    """Whole seconds from `retry-after-ms` or `Retry-After` (the form in seconds), rounded up; None if absent."""
+    """Whole seconds from `retry-after-ms` or `Retry-After` (seconds or a date), rounded up; None if absent."""
+    milliseconds, wait = headers.get("retry-after-ms"), headers.get("retry-after")
     try:
-        if milliseconds := headers.get("retry-after-ms"):
-            return max(0, -(-int(float(milliseconds)) // 1000))
-        if seconds := headers.get("retry-after"):
-            return max(0, -(-int(float(seconds) * 1000) // 1000))
+        if milliseconds:
+            return max(0, math.ceil(float(milliseconds) / 1000))
+        if wait and wait.endswith("GMT"):
+            return max(0, math.ceil(parsedate_to_datetime(wait).timestamp() - now_us() / 1_000_000))
+        return max(0, math.ceil(float(wait))) if wait else None
     except (ValueError, OverflowError):
         return None
-    return None
 
 
 def proxy_for(url: str) -> str | None:
@@ -293,8 +307,11 @@ def proxy_for(url: str) -> str | None:
     which is what is done for `socks5` too.
     """
     parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
+    if urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return proxy.replace("socks5h://", "socks5://", 1) if proxy else None
+    if not proxy:
+        return None
+    proxy = proxy.replace("socks5h://", "socks5://", 1)
+    return proxy if "://" in proxy else f"http://{proxy}"
