@@ -135,9 +135,8 @@ class MiniLM:
 
     def __init__(self, path: Path, threads: int) -> None:
         try:
-            # The extra `local`; 0.3 s and 70 MB that a server without local embeddings never pays.
-            import onnxruntime  # noqa: PLC0415
-            import tokenizers  # noqa: PLC0415
+            import onnxruntime  # noqa: PLC0415 - an extra; 0.3 s and 70 MB that a server without embeddings never pays
+            import tokenizers  # noqa: PLC0415 - as above
         except ImportError as error:
             raise LocalModelError(
                 f"Local embeddings need a library that is not installed: {error.name}.",
@@ -152,7 +151,7 @@ class MiniLM:
         options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no base class of their own
+        except Exception as error:  # re-raised; ONNX Runtime's errors share no base class of their own
             raise LocalModelError(
                 f"The embedding model {path.name} cannot be loaded.",
                 remedy="Remove the file and run `mainspring local pull embed`.",

@@ -317,7 +317,7 @@ async def start_worker(model: LocalModel, *, parallel: int, threads: int) -> Wor
     worker = Worker(model.name, process, reader, writer)
     try:
         await worker.load()
-    except BaseException:
+    except BaseException:  # re-raised; a cancelled start must not leave a process behind
         process.kill()
         await worker.stop()
         raise

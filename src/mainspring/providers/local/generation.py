@@ -66,7 +66,7 @@ class Generation:
         except Refused as error:
             self.close()
             _raise_refusal(error, self._worker.name)
-        except BaseException:
+        except BaseException:  # re-raised; whoever was cancelled here must not keep the place
             self.close()
             raise
 

@@ -62,7 +62,7 @@ class HubEncoder:
 
     def count(self, texts: list[str]) -> list[int]:
         """Tokens of each text."""
-        return [self._model.token_count(text) for text in texts]
+        return [self._model.token_count([text]) for text in texts]
 
     def encode(self, texts: list[str], stopped: Callable[[], bool]) -> tuple[Vectors, int]:
         """Vectors and tokens; see `embeddings.Encoder`."""
@@ -75,4 +75,4 @@ class HubEncoder:
             rows += self._model.embed(texts[start : start + _BATCH], batch_size=_BATCH)
         vectors = np.asarray(rows, np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors, sum(self.count(texts))
+        return vectors, self._model.token_count(texts)

@@ -86,7 +86,7 @@ class LocalProvider:
         try:
             worker = await self._engine(model).worker()
             generation = Generation(asked, worker, place, call.model)
-        except BaseException:
+        except BaseException:  # re-raised; whoever was cancelled here must not keep the place
             place.leave()
             raise
         await generation.begin()

