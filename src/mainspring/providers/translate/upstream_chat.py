@@ -21,7 +21,10 @@ class ChatUpstream:
     """A provider that serves chat; see `types.Upstream`."""
 
     def request(self, chat: Document, model: str) -> Document:
-        """The request with the provider's model, its name for the output limit, and usage asked for in streams."""
+        """The request with the provider's model and its name for the output limit.
+
+        Usage of streams is asked for by the gateway, which knows the providers that cannot be asked.
+        """
         limit = take(chat, "max_completion_tokens")
         if limit is not None:
             chat["max_completion_tokens" if _OPENAI.search(model) else "max_tokens"] = limit
@@ -29,11 +32,6 @@ class ChatUpstream:
         if _UNREASONING.search(model):
             chat.pop("reasoning_effort", None)
         chat["messages"] = [_without_foreign_thinking(message) for message in chat["messages"]]
-        if chat.get("stream") is True:
-            options = chat.get("stream_options")
-            chat["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
-        else:
-            chat.pop("stream_options", None)
         return {"model": model, **{name: value for name, value in chat.items() if name != "model"}}
 
     def answer(self, body: bytes) -> Answer:
