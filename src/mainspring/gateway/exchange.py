@@ -184,13 +184,18 @@ class Exchange:
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
-            (b"x-request-id", self.id.encode()),
             (b"x-mainspring-cache", b"off"),
+            *self.id_headers(),
         ]
         if answered and self.target is not None:
             headers += self.target.headers
             headers.append((b"x-mainspring-attempts", b"%d" % len(self.attempts)))
         return headers
+
+    def id_headers(self) -> list[tuple[bytes, bytes]]:
+        """The id of the answer, under the names that the caller's protocol gives it."""
+        value = self.id.encode()
+        return [(name, value) for name in self.dialect.id_headers]
 
     def interruption(self) -> MainspringError | None:
         """The reason for which a cancellation came, taken back from the task; None when it is not ours."""

@@ -30,7 +30,7 @@ async def relay_whole(exchange: Exchange, body: bytes, record: Callable[[Exchang
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", exchange.id.encode()),
+        *exchange.id_headers(),
         *exchange.target.headers,
         (b"x-mainspring-attempts", b"%d" % len(exchange.attempts)),
         (b"x-mainspring-cache", b"off"),

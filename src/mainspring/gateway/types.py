@@ -33,6 +33,8 @@ class Dialect(Protocol):
 
     #: As the ledger names it: `openai.chat`, `anthropic.messages`, ...
     name: str
+    #: Under which names an answer carries its id.
+    id_headers: tuple[bytes, ...]
     #: Written into a silent stream.
     keepalive: bytes
 

@@ -35,6 +35,7 @@ class AnthropicDialect:
         surface: `messages` or `count_tokens`.
     """
 
+    id_headers: tuple[bytes, ...] = (b"x-request-id", b"request-id")
     keepalive = b'event: ping\ndata: {"type":"ping"}\n\n'
 
     def __init__(self, surface: str) -> None:

@@ -28,6 +28,7 @@ class OpenAIDialect:
         surface: `chat`, `completions`, `responses` or `embeddings`.
     """
 
+    id_headers: tuple[bytes, ...] = (b"x-request-id",)
     keepalive = b": keepalive\n\n"
 
     def __init__(self, surface: str) -> None:
