@@ -16,16 +16,9 @@ from mainspring.base.ids import new_id
 from mainspring.ledger.types import Feedback, Inference, Payload
 from mainspring.web.console import formatting
 from mainspring.web.console.assembly import assemble
+from mainspring.web.console.blocks import decode, pretty
 from mainspring.web.console.charts import Span, span
-from mainspring.web.console.conversation import (
-    Conversation,
-    decode,
-    fit,
-    images,
-    pretty,
-    read_answer,
-    read_request,
-)
+from mainspring.web.console.conversation import Conversation, fit, images, read_answer, read_request
 from mainspring.web.console.rendering import base, page
 from mainspring.web.console.sessions import CurrentVisitor, FormVisitor  # noqa: TC001 - FastAPI reads annotations
 

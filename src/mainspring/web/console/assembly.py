@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mainspring.web.console.conversation import decode
+from mainspring.web.console.blocks import as_text, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,11 +44,9 @@ def _chat(seen: list[dict[str, Any]]) -> dict[str, Any]:
     """Deltas of chat completions and texts of plain completions, by choice."""
     choices: dict[int, dict[str, Any]] = {}
     for event in seen:
-        for choice in event.get("choices") or []:
-            if not isinstance(choice, dict):
-                continue
-            index = choice.get("index", 0)
-            whole = choices.setdefault(index if isinstance(index, int) else 0, {"index": index})
+        for choice in _objects(event.get("choices")):
+            index = _index(choice, "index")
+            whole = choices.setdefault(index, {"index": index})
             if isinstance(choice.get("text"), str):
                 whole["text"] = whole.get("text", "") + choice["text"]
             if isinstance(choice.get("delta"), dict):
@@ -62,9 +60,7 @@ def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
     for field in ("content", "reasoning_content", "reasoning", "refusal"):
         if isinstance(delta.get(field), str):
             message[field] = message.get(field, "") + delta[field]
-    for call in delta.get("tool_calls") or []:
-        if not isinstance(call, dict):
-            continue
+    for call in _objects(delta.get("tool_calls")):
         calls = message.setdefault("tool_calls", [])
         index = call.get("index", 0)
         place = next((one for one in calls if one["index"] == index), None)
@@ -75,7 +71,7 @@ def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
         function = call.get("function")
         if isinstance(function, dict):
             for field in ("name", "arguments"):
-                place["function"][field] += function.get(field) or ""
+                place["function"][field] += as_text(function.get(field) or "")
 
 
 def _responses(seen: list[dict[str, Any]]) -> dict[str, Any]:
@@ -84,30 +80,31 @@ def _responses(seen: list[dict[str, Any]]) -> dict[str, Any]:
         response = event.get("response")
         if isinstance(response, dict) and (response.get("output") or response.get("error")):
             return dict(response)
-    output = {
-        event.get("output_index"): event.get("item")
-        for event in seen
-        if event.get("type") == "response.output_item.done"
-    }
-    texts: dict[Any, str] = {}
+    output: dict[int, Any] = {}
+    texts: dict[int, str] = {}
     for event in seen:
-        if event.get("type") == "response.output_text.delta" and event.get("output_index") not in output:
-            texts[event.get("output_index")] = texts.get(event.get("output_index"), "") + str(
-                event.get("delta", "")
-            )
-    spoken = [{"type": "message", "role": "assistant", "content": text} for text in texts.values()]
+        place = _index(event, "output_index")
+        if event.get("type") == "response.output_item.done":
+            output[place] = event.get("item")
+        elif event.get("type") == "response.output_text.delta":
+            texts[place] = texts.get(place, "") + as_text(event.get("delta", ""))
+    spoken = [
+        {"type": "message", "role": "assistant", "content": text}
+        for i, text in texts.items()
+        if i not in output
+    ]
     return {"output": [*output.values(), *spoken]}
 
 
 def _messages(seen: list[dict[str, Any]]) -> dict[str, Any]:
     """Content blocks of an Anthropic stream, by index."""
-    blocks: dict[Any, dict[str, Any]] = {}
+    blocks: dict[int, dict[str, Any]] = {}
     for event in seen:
         block, delta = event.get("content_block"), event.get("delta")
         if event.get("type") == "content_block_start" and isinstance(block, dict):
-            blocks[event.get("index")] = dict(block)
+            blocks[_index(event, "index")] = dict(block)
         elif event.get("type") == "content_block_delta" and isinstance(delta, dict):
-            whole = blocks.setdefault(event.get("index"), {"type": "text", "text": ""})
+            whole = blocks.setdefault(_index(event, "index"), {"type": "text", "text": ""})
             for source, target in (("text", "text"), ("thinking", "thinking"), ("partial_json", "arguments")):
                 if isinstance(delta.get(source), str):
                     whole[target] = str(whole.get(target, "")) + delta[source]
@@ -116,3 +113,14 @@ def _messages(seen: list[dict[str, Any]]) -> dict[str, Any]:
             spelt = whole.pop("arguments")
             whole["input"] = decode(spelt.encode()) or spelt
     return {"role": "assistant", "content": list(blocks.values())}
+
+
+def _index(event: dict[str, Any], field: str) -> int:
+    """The place that an event names."""
+    index = event.get(field)
+    return index if isinstance(index, int) else 0
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """The objects in what should be a list of them."""
+    return (one for one in value if isinstance(one, dict)) if isinstance(value, list) else iter(())

@@ -1,37 +1,19 @@
 """What was asked and answered, as a conversation that a page can show.
 
-Reads requests and whole answers of every dialect that the ledger holds. Payloads come from anywhere, so nothing
-here trusts their shape and nothing raises: what cannot be read as a message is shown as the JSON that it is.
-Streams are put together first, in `assembly`.
+Reads requests and whole answers of every dialect that the ledger holds; how a single message is read is in `blocks`.
+Streams are put together first, in `assembly`. Like there, nothing here raises, whatever the payload holds.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mainspring.web.console.blocks import Part, Turn, as_text, decode, read_message, read_parts, read_turn
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-Kind = Literal["text", "thinking", "tool_call", "tool_result", "image", "note", "json"]
-
-
-class Part(msgspec.Struct):
-    """A piece of a message. `name` is that of a tool, an image's type or a note's kind; `hidden` counts characters cut."""
-
-    kind: Kind
-    text: str = ""
-    name: str = ""
-    call_id: str = ""
-    hidden: int = 0
-
-
-class Turn(msgspec.Struct):
-    """One message."""
-
-    role: str
-    parts: list[Part]
+    from collections.abc import Iterator
 
 
 class Conversation(msgspec.Struct):
@@ -45,23 +27,6 @@ class Conversation(msgspec.Struct):
 
 #: Fields of requests that are shown as messages or tools, not as settings.
 _SPOKEN = {"messages", "input", "prompt", "system", "instructions", "tools", "functions", "model", "stream"}
-_JSON = msgspec.json.Encoder(order="sorted")
-
-
-def decode(body: bytes) -> Any:
-    """The JSON of a payload, or None."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def pretty(body: bytes) -> str:
-    """A payload for reading: indented if it is JSON, as it is otherwise."""
-    try:
-        return msgspec.json.format(body, indent=2).decode("utf-8", "replace")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return body.decode("utf-8", "replace")
 
 
 def read_request(body: bytes) -> Conversation:
@@ -96,13 +61,13 @@ def read_answer(document: Any) -> Conversation:
     if "choices" in lists:
         turns = [_choice(choice) for choice in lists["choices"]]
     elif "output" in lists:
-        turns = [_turn(item, "assistant") for item in lists["output"]]
+        turns = [read_turn(item, "assistant") for item in lists["output"]]
     elif "data" in lists:
         turns = [Turn("embedding", [Part("note", _vectors(lists["data"]), "vectors")])]
     elif "content" in document:
-        turns = [Turn("assistant", _parts(document["content"]))]
+        turns = [Turn("assistant", read_parts(document["content"]))]
     else:
-        turns = [Turn("assistant", [Part("json", _text(document))])]
+        turns = [Turn("assistant", [Part("json", as_text(document))])]
     return Conversation(turns)
 
 
@@ -161,145 +126,22 @@ def _turns(value: Any, role: str) -> list[Turn]:
     if isinstance(value, str):
         return [Turn(role or "user", [Part("text", value)])]
     if not isinstance(value, list):
-        return [Turn(role or "user", [Part("json", _text(value))])]
+        return [Turn(role or "user", [Part("json", as_text(value))])]
     if all(isinstance(item, str) for item in value):
         return [Turn(role or "user", [Part("text", item)]) for item in value]
     if role == "system":
-        return [Turn("system", _parts(value))]
-    return [_turn(item, role) for item in value]
-
-
-def _turn(item: Any, role: str) -> Turn:
-    """One message of Chat, Messages or Responses."""
-    if not isinstance(item, dict):
-        return Turn(role or "user", [Part("json", _text(item))])
-    kind = item.get("type")
-    if kind in {"function_call", "custom_tool_call"}:
-        call = item.get("arguments", item.get("input", ""))
-        return Turn(
-            "assistant",
-            [Part("tool_call", _indented(call), _text(item.get("name", "")), _text(item.get("call_id", "")))],
-        )
-    if kind in {"function_call_output", "custom_tool_call_output"}:
-        return Turn(
-            "tool", [Part("tool_result", _flat(item.get("output")), "", _text(item.get("call_id", "")))]
-        )
-    if kind == "reasoning":
-        return Turn("assistant", [Part("thinking", _flat(item.get("summary") or item.get("content")))])
-    if "content" not in item and "tool_calls" not in item:
-        return Turn(role or "user", [Part("json", _text(item))])
-    return Turn(_text(item.get("role") or role or "user"), _message_parts(item))
-
-
-def _message_parts(message: dict[str, Any]) -> list[Part]:
-    """The parts of a chat message, in the order in which they were thought, said and called."""
-    parts = []
-    thoughts = message.get("reasoning_content") or message.get("reasoning")
-    if isinstance(thoughts, str) and thoughts:
-        parts.append(Part("thinking", thoughts))
-    if message.get("role") == "tool":
-        parts.append(
-            Part("tool_result", _flat(message.get("content")), "", _text(message.get("tool_call_id", "")))
-        )
-    elif message.get("content"):
-        parts.extend(_parts(message["content"]))
-    if message.get("refusal"):
-        parts.append(Part("note", _text(message["refusal"]), "refused"))
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else []:
-        function = call.get("function") or call.get("custom") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            text = _indented(function.get("arguments", function.get("input", "")))
-            parts.append(Part("tool_call", text, _text(function.get("name", "")), _text(call.get("id", ""))))
-        else:
-            parts.append(Part("json", _text(call)))
-    return parts
-
-
-def _parts(content: Any) -> list[Part]:
-    """The parts of a message's content: a text, or a list of typed blocks."""
-    if isinstance(content, str):
-        return [Part("text", content)]
-    if not isinstance(content, list):
-        return [] if content is None else [Part("json", _text(content))]
-    return [_part(block) for block in content]
-
-
-def _part(block: Any) -> Part:
-    """One typed block of Chat, Messages or Responses."""
-    if isinstance(block, str):
-        return Part("text", block)
-    if not isinstance(block, dict):
-        return Part("json", _text(block))
-    kind = block.get("type")
-    reader = _BLOCKS.get(kind) if isinstance(kind, str) else None
-    return reader(block) if reader else Part("json", _text(block))
-
-
-def _image(block: dict[str, Any]) -> Part:
-    """An image: a data address with its contents, or an address elsewhere, which is never fetched."""
-    source = block.get("source")
-    if isinstance(source, dict):
-        if source.get("type") == "base64":
-            return Part("image", f"data:{source.get('media_type', '')};base64,{source.get('data', '')}")
-        return Part("image", _text(source.get("url", source.get("file_id", ""))))
-    address = block.get("image_url", "")
-    if isinstance(address, dict):
-        address = address.get("url", "")
-    return Part("image", _text(address or block.get("file_id", "")))
-
-
-def _attachment(block: dict[str, Any]) -> Part:
-    """A file, document or sound: only its kind and name are shown."""
-    inner = next(
-        (block[name] for name in ("file", "source", "input_audio") if isinstance(block.get(name), dict)),
-        block,
-    )
-    name = next(
-        (
-            inner[key]
-            for key in ("filename", "title", "url", "file_id", "media_type", "format")
-            if inner.get(key)
-        ),
-        "",
-    )
-    return Part("note", _text(name), _text(block.get("type", "file")).removeprefix("input_"))
-
-
-_BLOCKS: dict[str, Callable[[dict[str, Any]], Part]] = {
-    "text": lambda block: Part("text", _text(block.get("text", ""))),
-    "input_text": lambda block: Part("text", _text(block.get("text", ""))),
-    "output_text": lambda block: Part("text", _text(block.get("text", ""))),
-    "refusal": lambda block: Part("note", _text(block.get("refusal", "")), "refused"),
-    "thinking": lambda block: Part("thinking", _text(block.get("thinking", ""))),
-    "redacted_thinking": lambda _: Part("thinking", "(hidden by the provider)"),
-    "tool_use": lambda block: Part(
-        "tool_call", _indented(block.get("input")), _text(block.get("name", "")), _text(block.get("id", ""))
-    ),
-    "tool_result": lambda block: Part(
-        "tool_result",
-        _flat(block.get("content")),
-        "failed" if block.get("is_error") else "",
-        _text(block.get("tool_use_id", "")),
-    ),
-    "image": _image,
-    "image_url": _image,
-    "input_image": _image,
-    "file": _attachment,
-    "input_file": _attachment,
-    "document": _attachment,
-    "input_audio": _attachment,
-}
+        return [Turn("system", read_parts(value))]
+    return [read_turn(item, role) for item in value]
 
 
 def _choice(choice: Any) -> Turn:
     """One choice of a chat answer or of a plain completion."""
     if not isinstance(choice, dict):
-        return Turn("assistant", [Part("json", _text(choice))])
+        return Turn("assistant", [Part("json", as_text(choice))])
     message = choice.get("message")
     if isinstance(message, dict):
-        return Turn("assistant", _message_parts(message))
-    return Turn("assistant", [Part("text", _text(choice.get("text", "")))])
+        return Turn("assistant", read_message(message))
+    return Turn("assistant", [Part("text", as_text(choice.get("text", "")))])
 
 
 def _tools(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -310,7 +152,7 @@ def _tools(document: dict[str, Any]) -> list[tuple[str, str]]:
         if isinstance(tool, dict):
             inner = tool["function"] if isinstance(tool.get("function"), dict) else tool
             tools.append(
-                (_text(inner.get("name", inner.get("type", "tool"))), _text(inner.get("description", "")))
+                (as_text(inner.get("name", inner.get("type", "tool"))), as_text(inner.get("description", "")))
             )
     return tools
 
@@ -320,10 +162,10 @@ def _error(error: Any) -> Part:
     if isinstance(error, dict):
         return Part(
             "note",
-            _text(error.get("message", error)),
-            _text(error.get("code") or error.get("type") or "error"),
+            as_text(error.get("message", error)),
+            as_text(error.get("code") or error.get("type") or "error"),
         )
-    return Part("note", _text(error), "error")
+    return Part("note", as_text(error), "error")
 
 
 def _vectors(data: list[Any]) -> str:
@@ -333,35 +175,7 @@ def _vectors(data: list[Any]) -> str:
     return f"{len(data)} vector{'s' if len(data) != 1 else ''}{dimensions}"
 
 
-def _flat(content: Any) -> str:
-    """Content as one text: what a tool gave back, a summary of reasoning."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(
-            part.text if part.kind != "image" else "(image)" for part in map(_flat_part, content)
-        )
-    return "" if content is None else _text(content)
-
-
-def _flat_part(block: Any) -> Part:
-    """Like `_part`, but any block with a text is a text."""
-    if isinstance(block, dict) and isinstance(block.get("text"), str):
-        return Part("text", block["text"])
-    return _part(block)
-
-
-def _indented(arguments: Any) -> str:
-    """A tool's arguments for reading; models also write broken JSON, which is shown as it is."""
-    text = arguments if isinstance(arguments, str) else _text(arguments)
-    return pretty(text.encode("utf-8", "replace")) if text else ""
-
-
 def _plain(value: Any) -> str:
     """A setting in one line."""
-    text = _text(value)
+    text = as_text(value)
     return text if len(text) <= 200 else f"{text[:200]}…"  # noqa: PLR2004 - two lines of a narrow column
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else _JSON.encode(value).decode("utf-8", "replace")

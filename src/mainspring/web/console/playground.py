@@ -13,10 +13,9 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, Response
 
 from mainspring.base.errors import InvalidRequest
-from mainspring.web.console.answer import find
 from mainspring.web.console.asking import ask_streaming, ask_whole
 from mainspring.web.console.assembly import assemble
-from mainspring.web.console.conversation import decode
+from mainspring.web.console.blocks import decode
 from mainspring.web.console.rendering import base, fragment, page
 from mainspring.web.console.sessions import CurrentVisitor, FormVisitor  # noqa: TC001 - FastAPI reads annotations
 from mainspring.web.openai.models import names_for
@@ -108,8 +107,13 @@ async def ask(
 
 @router.get("/playground/facts/{request_id}")
 async def facts(request: Request, visitor: CurrentVisitor, request_id: str) -> Response:
-    """What an answer took and cost, as a piece of a page: the script adds it once a stream has ended."""
-    row = await find(request.app.state.runtime, visitor, request_id)
+    """What an answer took and cost, as a piece of a page: the script adds it once a stream has ended.
+
+    204 while there is no row: a stream that its reader stopped is recorded a moment later.
+    """
+    row = await request.app.state.runtime.ledger.get(request_id, visitor.scope)
+    if row is None:
+        return Response(status_code=204)
     return HTMLResponse(fragment("_facts.html", base=base(request), row=row))
 
 

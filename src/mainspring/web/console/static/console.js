@@ -192,8 +192,16 @@ function playground() {
   }
 
   async function facts(id) {
-    const response = await fetch(form.dataset.facts + id);
-    if (response.ok) talk.append(nodes(await response.text()));
+    // The row of an answer that was stopped is written a moment after its reader has left.
+    for (let tries = 0; tries < 10; tries += 1) {
+      const response = await fetch(form.dataset.facts + id);
+      if (response.status === 204) {
+        await new Promise((resolve) => { setTimeout(resolve, 300); });
+      } else {
+        if (response.ok) talk.append(nodes(await response.text()));
+        break;
+      }
+    }
     talk.scrollTop = talk.scrollHeight;
   }
 
