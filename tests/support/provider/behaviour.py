@@ -31,6 +31,8 @@ class Behaviour:
         body: `garbage`, `html`, `empty` or `list`: the whole body is not an answer.
         usage: `none` leaves out the usage.
         done: `no` leaves out OpenAI's `[DONE]` after a proper finish.
+        blank: `no` leaves out the blank line after the last event; with `eof=content` one more event goes out
+            whole but for that line.
         split: the stream goes out in pieces of this many bytes.
         burst: all events in one packet.
         crlf: events end in CRLF.
@@ -53,6 +55,7 @@ class Behaviour:
     body: str = ""
     usage: str = ""
     done: str = ""
+    blank: str = ""
     split: int = 0
     burst: int = 0
     crlf: int = 0

@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
         await self._write(_head(200, {"content-type": "text/event-stream; charset=utf-8", **framing}))
         if behaviour.silence:
             await asyncio.sleep(behaviour.silence)
-        pieces = _pieces(events, behaviour) if behaviour.split or behaviour.burst else events
+        pieces = _pieces(events, behaviour)
         sent_content = 0
         if await self._broken_off("body", behaviour):
             pieces = []
@@ -218,11 +218,14 @@ class Connection(asyncio.Protocol):
                 if sent_content == 0 and await self._broken_off("start", behaviour):
                     break
                 if sent_content == CONTENT_BEFORE_FAILURE and await self._broken_off("content", behaviour):
+                    if behaviour.blank == "no":
+                        data = event.data.removesuffix(b"\n")
+                        await self._write(b"%x\r\n%b\r\n" % (len(data), data))
                     break
                 sent_content += 1
             if received.events and behaviour.gap:
                 await asyncio.sleep(behaviour.gap)
-            data = event.data.replace(b"\n", b"\r\n") if behaviour.crlf else event.data
+            data = event.data
             await self._write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
             if behaviour.split:
                 await asyncio.sleep(0)
@@ -290,10 +293,14 @@ def _events(path: str, document: dict[str, Any], behaviour: Behaviour) -> list[E
 
 
 def _pieces(events: list[Event], behaviour: Behaviour) -> list[Event]:
-    """The same bytes in other packets."""
-    data = b"".join(event.data for event in events)
+    """The same events in other packets, with other line ends."""
+    if behaviour.blank == "no":
+        events = [*events[:-1], Event(events[-1].data.removesuffix(b"\n"), events[-1].content)]
     if behaviour.crlf:
-        data = data.replace(b"\n", b"\r\n")
+        events = [Event(event.data.replace(b"\n", b"\r\n"), event.content) for event in events]
+    if not behaviour.split and not behaviour.burst:
+        return events
+    data = b"".join(event.data for event in events)
     size = behaviour.split or len(data)
     return [Event(data[start : start + size]) for start in range(0, len(data), size)]
 
