@@ -74,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output (head, a pager) has seen enough. Nothing more may be written, at exit either.
         sys.stdout = None  # Python then skips the last flush
         return DONE
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is told in a sentence, and in full with --debug
         if debug and not _is_usage(error):
             raise
         return _tell(error)
