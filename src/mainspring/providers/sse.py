@@ -81,9 +81,10 @@ class EventSplitter:
 class SSEParser:
     """Reads the events of one stream. The result does not depend on how the stream was cut into chunks."""
 
-    __slots__ = ("_begun", "_splitter")
+    __slots__ = ("_begun", "_limit", "_splitter")
 
     def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
+        self._limit = limit
         self._splitter = EventSplitter(limit=limit)
         self._begun = False
 
@@ -108,7 +109,7 @@ class SSEParser:
     def finish(self) -> list[ServerSentEvent]:
         """Read what is left at the end of the body as an event: some servers forget the last blank line."""
         rest = self._splitter.rest()
-        self._splitter = EventSplitter()
+        self._splitter = EventSplitter(limit=self._limit)
         event = _read(rest) if rest.strip() else None
         return [event] if event else []
 
