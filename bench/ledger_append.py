@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -21,11 +21,11 @@ from mainspring.base.ids import new_id
 from mainspring.ledger import Attempt, Inference, Ledger, Payload
 from mainspring.ledger.recorder import LedgerRecorder, Record
 from mainspring.ledger.rollups import collect
-from mainspring.ledger.tables import INFERENCES, PAYLOADS, USAGE, USAGE_BY_USER
+from mainspring.ledger.tables import INFERENCES, PAYLOADS, TOTALS, USAGE, USAGE_BY_USER
 from mainspring.store import open_blobs, open_database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mainspring.store import Connection, Database
 
@@ -76,42 +76,45 @@ async def through_the_ledger(database: Database) -> None:
     for callers, count in ((1, 2_000), (8, 8_000), (32, 20_000), (64, 20_000)):
         records = iter([answer() for _ in range(count)])
 
-        async def caller(records=records) -> None:
+        async def caller(records: Iterator[Record] = records) -> None:
             for record in records:
                 await ledger.append(record.row, record.payload)
 
         wall, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(caller() for _ in range(callers)))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        print(f"{callers:3d} at once: {cpu / count * 1e6:6.1f} us CPU, {wall / count * 1e6:6.1f} us wall an answer")
+        print(
+            f"{callers:3d} at once: {cpu / count * 1e6:6.1f} us CPU, {wall / count * 1e6:6.1f} us wall an answer"
+        )
 
 
 async def on_the_thread(database: Database) -> None:
     recorder = LedgerRecorder()
     for size in (1, 32):
         rounds = 2_000 // size
-        totals: dict[str, float] = {}
+        spent: dict[str, float] = {}
 
-        def step(name: str, work: Callable[[], object], totals=totals) -> object:
+        def step(name: str, work: Callable[[], Any], spent: dict[str, float] = spent) -> Any:
             start = time.perf_counter()
             result = work()
-            totals[name] = totals.get(name, 0) + time.perf_counter() - start
+            spent[name] = spent.get(name, 0) + time.perf_counter() - start
             return result
 
-        def one_group(connection: Connection, size=size, step=step) -> None:
+        def one_group(connection: Connection, size: int = size, step: Callable[..., Any] = step) -> None:
             records = [answer() for _ in range(size)]
             rows = [record.row for record in records]
-            values = step("row values", lambda: [recorder._values(row) for row in rows])
-            packed = step("compress", lambda: [recorder._payload(record, record.payload) for record in records])
-            usage, users = step("collect", lambda: collect(rows))
+            values = step("row values", lambda: [recorder.values(row) for row in rows])
+            packed = step("compress", lambda: [recorder.packed(record, record.payload) for record in records])
+            usage, totals, users = step("collect", lambda: collect(rows))
             step("insert rows", lambda: connection.insert(INFERENCES, values))
             step("insert payloads", lambda: connection.insert(PAYLOADS, packed))
             step("add usage", lambda: connection.add(USAGE, usage))
+            step("add totals", lambda: connection.add(TOTALS, totals))
             step("add by user", lambda: connection.add(USAGE_BY_USER, users))
 
         for _ in range(rounds):
             await database.write(one_group)
-        parts = ", ".join(f"{name} {value / rounds / size * 1e6:.1f}" for name, value in totals.items())
+        parts = ", ".join(f"{name} {value / rounds / size * 1e6:.1f}" for name, value in spent.items())
         print(f"groups of {size}: us an answer: {parts}")
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from mainspring.base.ids import lowest_id
-from mainspring.ledger.tables import COUNTS, DIMENSIONS, GRAINS, HISTOGRAM, SQUARES
+from mainspring.ledger.tables import COUNTS, DAY, DIMENSIONS, GRAINS, HISTOGRAM, MINUTE
 from mainspring.ledger.types import Attempt, Feedback, Inference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mainspring.ledger.types import LedgerFilter
     from mainspring.store.types import Connection, Row
@@ -176,11 +176,10 @@ def usage(
 ) -> list[tuple[str, Sequence[Any]]]:
     """Sums over rollup buckets of one grain, by one of the dimensions (or all together under "")."""
     group = f'"{by}"' if by else "''"
-    sums = _SUMS + _HISTOGRAM
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f"SELECT {group}, {sums} FROM usage_rollups WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high"
-        f"{condition} GROUP BY 1",
+        f"SELECT {group}, {_SUMS} FROM {_table(piece.grain, {by, *only})}"
+        f" WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1",
         **piece._asdict(),
         **parameters,
     )
@@ -193,7 +192,7 @@ def usage_by_user(
     """Sums over whole days, by `user` or `key_id`."""
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f'SELECT "{by}", {_SUMS} FROM usage_by_user WHERE bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1',
+        f'SELECT "{by}", {_USER_SUMS} FROM usage_by_user WHERE bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1',
         low=low_us,
         high=high_us,
         **parameters,
@@ -207,7 +206,7 @@ def series(
     """Sums by time step, oldest first; `step_us` is a multiple of the grain."""
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f"SELECT bucket_us / {step_us} * {step_us}, {_SUMS + _HISTOGRAM} FROM usage_rollups"
+        f"SELECT bucket_us / {step_us} * {step_us}, {_SUMS} FROM {_table(piece.grain, only)}"
         f" WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1 ORDER BY 1",
         **piece._asdict(),
         **parameters,
@@ -215,8 +214,13 @@ def series(
     return [(row[0], row[1:]) for row in rows]
 
 
-_SUMS = ", ".join(f"sum({name})" for name in COUNTS + SQUARES)
-_HISTOGRAM = "".join(f", sum({name})" for name in HISTOGRAM)
+_USER_SUMS = ", ".join(f"sum({name})" for name in (*COUNTS, "latency_sq"))
+_SUMS = ", ".join([_USER_SUMS, *(f"sum({name})" for name in HISTOGRAM)])
+
+
+def _table(grain: int, columns: Iterable[str | None]) -> str:
+    """The smaller of the two rollups that can tell these columns apart at this grain."""
+    return "usage_totals" if grain != DAY and {"tenant", None}.issuperset(columns) else "usage_rollups"
 
 
 def _equal(only: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -250,14 +254,16 @@ def _condition(where: LedgerFilter, *, index: bool = True) -> tuple[str, dict[st
 def _stretches(connection: Connection, where: LedgerFilter, before: str | None) -> Iterator[tuple[str, str]]:
     """Ranges of ids, newest first, in which to look for matches.
 
-    With a selective column it is one range. By tenant, feature, route, provider and model there is no index: the
-    rollups say in which days, hours and minutes there are matches at all, and only those are read.
+    By tenant, feature, route, provider and model there is no index: the rollups say in which days, hours and minutes
+    there are matches at all, and only those are read. With a column that has an index it is one range, unless a key
+    (which may have made half of the rows) is asked for together with something that may be rare.
     """
     low, high = _ids(where)
     if before is not None:
         high = min(high, before)
     only = {name: value for name in DIMENSIONS if (value := getattr(where, name)) is not None}
-    if not only or any(getattr(where, name) is not None for name in _SELECTIVE):
+    picky = where.user is not None or where.session is not None
+    if not only or picky or (where.key_id is not None and only.keys() == {"tenant"}):
         yield low, high
         return
     count = {"error": "errors", "cut": "cut"}.get(where.status or "", "requests")
@@ -292,7 +298,7 @@ def _buckets(
     for bucket, total, matches in rows:
         if not matches:
             continue
-        readable = total <= _READABLE or matches * _DENSE >= total or grain == GRAINS[-1]
+        readable = total <= _READABLE or matches * _DENSE >= total or grain == MINUTE
         if readable:
             yield bucket, bucket + width
         else:

@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 
 from mainspring.ledger import queries
 from mainspring.ledger.rollups import collect
-from mainspring.ledger.tables import INFERENCES, PAYLOADS, USAGE, USAGE_BY_USER
+from mainspring.ledger.tables import INFERENCES, PAYLOADS, TOTALS, USAGE, USAGE_BY_USER
 from mainspring.ledger.types import Inference, Payload
 
 if TYPE_CHECKING:
@@ -46,26 +46,29 @@ class LedgerRecorder:
     def write(self, connection: Connection, items: Sequence[Record], /) -> None:
         """See `Recorder.write`."""
         rows = [item.row for item in items]
-        connection.insert(INFERENCES, [self._values(row) for row in rows])
-        payloads = [self._payload(item, item.payload) for item in items if item.payload is not None]
+        connection.insert(INFERENCES, [self.values(row) for row in rows])
+        payloads = [self.packed(item, item.payload) for item in items if item.payload is not None]
         if payloads:
             connection.insert(PAYLOADS, payloads)
-        usage, by_user = collect(rows)
+        usage, totals, by_user = collect(rows)
         connection.add(USAGE, usage)
+        connection.add(TOTALS, totals)
         connection.add(USAGE_BY_USER, by_user)
 
     def present(self, connection: Connection, items: Sequence[Record], /) -> list[bool]:
         """See `Recorder.present`."""
         return [queries.exists(connection, item.row.id) for item in items]
 
-    def _values(self, row: Inference) -> list[Any]:
+    def values(self, row: Inference) -> list[Any]:
+        """A row for `INFERENCES`."""
         values = list(astuple(row))
         for index in _JSON:
             if values[index] is not None:
                 values[index] = self._encode(values[index]).decode()
         return values
 
-    def _payload(self, item: Record, payload: Payload) -> tuple[Any, ...]:
+    def packed(self, item: Record, payload: Payload) -> tuple[Any, ...]:
+        """A row for `PAYLOADS`: request and answer in one compressed frame, or where it was put."""
         response = payload.response
         data = item.packed
         if data is None and item.blob is None:

@@ -12,7 +12,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from mainspring.ledger.queries import Piece
-from mainspring.ledger.tables import BOUNDS_US, COUNTS, GRAINS, HISTOGRAM, SQUARES
+from mainspring.ledger.tables import BOUNDS_US, COUNTS, DAY, GRAINS, HISTOGRAM, HOUR, MINUTE, SUMS
 from mainspring.ledger.types import UsageRow
 
 if TYPE_CHECKING:
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 _DAY_US = 86_400_000_000
 _MINUTE_MS = 60_000
 _DAY_MINUTES = 1440
-#: Where the sums of squares and the histogram begin in a list of sums.
-_SQUARES = len(COUNTS)
-_HISTOGRAM = _SQUARES + len(SQUARES)
-_EMPTY = [0] * _SQUARES + [0.0] * len(SQUARES) + [0] * len(HISTOGRAM)
+#: Where the sum of squares of latencies stands in a list of sums, where the histogram and the other squares begin.
+_LATENCY_SQ = len(COUNTS)
+_HISTOGRAM = _LATENCY_SQ + 1
+_SQUARES = _HISTOGRAM + len(HISTOGRAM)
+_EMPTY = [0] * len(SUMS)
+#: Rows for one table: key columns, then sums.
+Rows = list[list[Any]]
 
 
 def is_error(row: Inference) -> bool:
@@ -43,77 +46,85 @@ def millisecond(request_id: str) -> int:
     return int(request_id[:8] + request_id[9:13], 16)
 
 
-def collect(rows: Iterable[Inference]) -> tuple[list[list[Any]], list[list[Any]]]:
+def collect(rows: Iterable[Inference]) -> tuple[Rows, Rows, Rows]:
     """The counters that a group of rows adds to.
 
     Returns:
-        Rows for `USAGE` and rows for `USAGE_BY_USER`, each sorted by key with every key once.
+        Rows for `USAGE`, `TOTALS` and `USAGE_BY_USER`, each sorted by key with every key once.
     """
-    minutes: dict[tuple[Any, ...], list[Any]] = {}
+    minutes: dict[tuple[Any, ...], Any] = {}
     users: dict[tuple[Any, ...], list[Any]] = {}
     for row in rows:
-        milliseconds = millisecond(row.id)
-        minute = milliseconds // _MINUTE_MS
+        minute = millisecond(row.id) // _MINUTE_MS
         tenant = row.tenant
         key = (minute, tenant, row.feature or "", row.route or "", row.provider or "", row.model or "")
         sums = minutes.get(key)
         if sums is None:
             sums = minutes[key] = [*_EMPTY]
-        user = (minute // _DAY_MINUTES, tenant, row.key_id or "", row.user or "")
+        user = (minute // _DAY_MINUTES * _DAY_US, tenant, row.key_id or "", row.user or "")
         user_sums = users.get(user)
         if user_sums is None:
             user_sums = users[user] = [*_EMPTY]
         _count(row, sums, user_sums)
-    usage: dict[tuple[Any, ...], list[Any]] = {}
-    for key, sums in minutes.items():
-        for grain in GRAINS:
-            wide = (grain, key[0] * 60 // grain * grain * 1_000_000, *key[1:])
-            there = usage.get(wide)
-            usage[wide] = sums if there is None else list(map(add, there, sums))
+    tenants = merge(((key[0], key[1]), sums) for key, sums in minutes.items())
     return (
-        [[*key, *usage[key]] for key in sorted(usage)],
-        [[key[0] * _DAY_US, *key[1:], *users[key][:_HISTOGRAM]] for key in sorted(users)],
+        _by_grain(minutes, (DAY, HOUR, MINUTE), len(SUMS)),
+        _by_grain(tenants, (HOUR, MINUTE), _SQUARES),
+        [[*key, *users[key][:_HISTOGRAM]] for key in sorted(users)],
     )
+
+
+def _by_grain(minutes: dict[tuple[Any, ...], Sequence[Any]], grains: Sequence[int], width: int) -> Rows:
+    """Sums by minute as rows by each grain, sorted by key, with the first `width` sums."""
+    wide = merge(
+        ((grain, key[0] * MINUTE // grain * grain * 1_000_000, *key[1:]), sums)
+        for key, sums in minutes.items()
+        for grain in grains
+    )
+    return [[*key, *wide[key][:width]] for key in sorted(wide)]
+
+
+def merge(pairs: Iterable[tuple[Any, Sequence[Any]]]) -> dict[Any, Sequence[Any]]:
+    """Add up (group, sums) pairs by group."""
+    groups: dict[Any, Sequence[Any]] = {}
+    for group, sums in pairs:
+        there = groups.get(group)
+        groups[group] = sums if there is None else list(map(add, there, sums))
+    return groups
 
 
 def _count(row: Inference, *targets: list[Any]) -> None:
     """Add one row to lists of sums, whose order is the order of the columns."""
-    latency_us = row.done_us - row.received_us
-    latency_us = max(latency_us, 0)
-    failed, cost, output = is_error(row), row.cost_nusd, row.output_tokens
-    bucket = _HISTOGRAM + bisect_right(BOUNDS_US, latency_us)
-    first_us = -1
+    latency_us = max(row.done_us - row.received_us, 0)
+    cost, output = row.cost_nusd or 0, row.output_tokens
+    first_us = None
     if row.stream and row.first_byte_us is not None:
         first_us = max(row.first_byte_us - row.received_us, 0)
-    for sums in targets:
-        sums[0] += 1
-        if failed:
-            sums[1] += 1
-        if row.cut:
-            sums[2] += 1
-        if row.stream:
-            sums[3] += 1
-        sums[4] += row.input_tokens
-        if row.cache_read_tokens:
-            sums[5] += row.cache_read_tokens
-        if row.cache_write_tokens:
-            sums[6] += row.cache_write_tokens
-        sums[7] += output
-        if row.reasoning_tokens:
-            sums[8] += row.reasoning_tokens
-        if cost is None:
-            sums[10] += 1
-        else:
-            sums[9] += cost
-            sums[17] += float(cost) * cost
-        sums[11] += latency_us
-        sums[14] += latency_us * latency_us / 1e6
-        if first_us >= 0:
-            sums[12] += 1
-            sums[13] += first_us
-            sums[15] += first_us * first_us / 1e6
-        sums[16] += float(output * output)
-        sums[bucket] += 1
+    changes = [
+        (0, 1),
+        (1, is_error(row)),
+        (2, row.cut),
+        (3, row.stream),
+        (4, row.input_tokens),
+        (5, row.cache_read_tokens),
+        (6, row.cache_write_tokens),
+        (7, output),
+        (8, row.reasoning_tokens),
+        (9, cost),
+        (10, row.cost_nusd is None),
+        (11, latency_us),
+        (12, first_us is not None),
+        (13, first_us or 0),
+        (_LATENCY_SQ, latency_us * latency_us / 1e6),
+        (_HISTOGRAM + bisect_right(BOUNDS_US, latency_us), 1),
+        (_SQUARES, (first_us or 0) ** 2 / 1e6),
+        (_SQUARES + 1, output * output),
+        (_SQUARES + 2, cost * cost),
+    ]
+    for index, change in changes:
+        if change:
+            for sums in targets:
+                sums[index] += change
 
 
 def cover(since_us: int, until_us: int) -> Iterator[Piece]:
@@ -136,15 +147,6 @@ def _cover(low: int, high: int, grains: Sequence[int]) -> Iterator[Piece]:
     yield from _cover(inner_high, high, grains[1:])
 
 
-def merge(rows: Iterable[tuple[Any, Sequence[Any]]]) -> dict[Any, list[Any]]:
-    """Add up (group, sums) pairs by group."""
-    groups: dict[Any, list[Any]] = {}
-    for group, sums in rows:
-        there = groups.get(group)
-        groups[group] = list(sums) if there is None else list(map(add, there, sums))
-    return groups
-
-
 def summarise(sums: Sequence[Any], *, group: str | None = None, bucket_us: int | None = None) -> UsageRow:
     """A row of usage from sums; without the histogram at their end there are no percentiles."""
     count = {name: int(value) for name, value in zip(COUNTS, sums, strict=False)}
@@ -153,10 +155,10 @@ def summarise(sums: Sequence[Any], *, group: str | None = None, bucket_us: int |
     row = UsageRow(group=group, bucket_us=bucket_us, **count)
     if requests:
         row.latency_mean_ms = latency_ms / requests
-        row.latency_sd_ms = _deviation(requests, latency_ms, float(sums[_SQUARES]))
+        row.latency_sd_ms = _deviation(requests, latency_ms, float(sums[_LATENCY_SQ]))
     if first_tokens:
         row.first_token_mean_ms = first_ms / first_tokens
-    histogram = [int(value) for value in sums[_HISTOGRAM:]]
+    histogram = [int(value) for value in sums[_HISTOGRAM:_SQUARES]]
     if any(histogram):
         row.p50_ms, row.p95_ms, row.p99_ms = (percentile(histogram, share) for share in (0.5, 0.95, 0.99))
     return row

@@ -31,12 +31,14 @@ COUNTS = (
     "first_tokens",
     "first_token_us",
 )
-#: Sums of squares: of milliseconds, of tokens and of nano-dollars.
-SQUARES = ("latency_sq", "first_token_sq", "output_tokens_sq", "cost_sq")
 HISTOGRAM = tuple(f"h{n:02d}" for n in range(len(BOUNDS_US) + 1))
+#: Further sums of squares, for comparisons with an error margin: of milliseconds, tokens and nano-dollars.
+SQUARES = ("first_token_sq", "output_tokens_sq", "cost_sq")
+#: All sums in order. The sum of squares of latencies is in milliseconds. Coarser tables hold the first ones only.
+SUMS = (*COUNTS, "latency_sq", *HISTOGRAM, *SQUARES)
 
-#: Widths of the buckets of the rollups, in seconds, widest first.
-GRAINS = (86_400, 3_600, 60)
+#: Widths of the buckets of the rollups, in seconds, widest first. Totals are not kept by day.
+DAY, HOUR, MINUTE = GRAINS = (86_400, 3_600, 60)
 
 
 def _kinds(names: tuple[str, ...], kind: Kind) -> tuple[tuple[str, Kind], ...]:
@@ -74,22 +76,27 @@ PAYLOADS = Sheet(
     ),
 )
 
+
+def _sums(count: int) -> tuple[tuple[str, Kind], ...]:
+    return tuple((name, "real" if name.endswith("_sq") else "integer") for name in SUMS[:count])
+
+
 USAGE = Sheet(
     "usage_rollups",
-    _kinds(("grain", "bucket_us"), "integer")
-    + _kinds(DIMENSIONS, "text")
-    + _kinds(COUNTS, "integer")
-    + _kinds(SQUARES, "real")
-    + _kinds(HISTOGRAM, "integer"),
+    _kinds(("grain", "bucket_us"), "integer") + _kinds(DIMENSIONS, "text") + _sums(len(SUMS)),
     keys=2 + len(DIMENSIONS),
+)
+
+#: By tenant only: charts over long times read these few rows instead of every combination of the dimensions.
+TOTALS = Sheet(
+    "usage_totals",
+    _kinds(("grain", "bucket_us"), "integer") + _kinds(("tenant",), "text") + _sums(len(SUMS) - len(SQUARES)),
+    keys=3,
 )
 
 #: By UTC day, without a histogram: users are many.
 USAGE_BY_USER = Sheet(
     "usage_by_user",
-    _kinds(("bucket_us",), "integer")
-    + _kinds(("tenant", "key_id", "user"), "text")
-    + _kinds(COUNTS, "integer")
-    + _kinds(SQUARES, "real"),
+    _kinds(("bucket_us",), "integer") + _kinds(("tenant", "key_id", "user"), "text") + _sums(len(COUNTS) + 1),
     keys=4,
 )

@@ -34,6 +34,7 @@ def downgrade() -> None:
         "versions",
         "keys",
         "usage_by_user",
+        "usage_totals",
         "usage_rollups",
         "config_snapshots",
         "feedback",
@@ -144,8 +145,10 @@ def _usage() -> None:
         )  # fmt: skip
         return [sa.Column(name, sa.BigInteger, nullable=False) for name in names]
 
-    def squares() -> list[sa.Column[float]]:
-        names = ("latency_sq", "first_token_sq", "output_tokens_sq", "cost_sq")
+    def histogram() -> list[sa.Column[int]]:
+        return [sa.Column(f"h{n:02d}", sa.BigInteger, nullable=False) for n in range(BUCKETS)]
+
+    def squares(*names: str) -> list[sa.Column[float]]:
         return [sa.Column(name, sa.Double, nullable=False) for name in names]
 
     op.create_table(
@@ -154,8 +157,19 @@ def _usage() -> None:
         sa.Column("bucket_us", sa.BigInteger, primary_key=True, autoincrement=False),
         *keys("tenant", "feature", "route", "provider", "model"),
         *sums(),
-        *squares(),
-        *(sa.Column(f"h{n:02d}", sa.BigInteger, nullable=False) for n in range(BUCKETS)),
+        *squares("latency_sq"),
+        *histogram(),
+        *squares("first_token_sq", "output_tokens_sq", "cost_sq"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "usage_totals",
+        sa.Column("grain", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("bucket_us", sa.BigInteger, primary_key=True, autoincrement=False),
+        *keys("tenant"),
+        *sums(),
+        *squares("latency_sq"),
+        *histogram(),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -163,7 +177,7 @@ def _usage() -> None:
         sa.Column("bucket_us", sa.BigInteger, primary_key=True, autoincrement=False),
         *keys("tenant", "key_id", "user"),
         *sums(),
-        *squares(),
+        *squares("latency_sq"),
         sqlite_with_rowid=False,
     )
 
