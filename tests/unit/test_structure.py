@@ -21,6 +21,8 @@ EVERYTHING = [*MODULES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT /
 PACKAGES = [path for path in MODULES if path.name == "__init__.py"]
 
 FILE_LINES = 400
+#: A file of tests is a list of cases.
+TEST_FILE_LINES = 500
 FUNCTION_LINES = 80
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 #: Where SQL may be written, outside the room that holds the databases.
@@ -64,8 +66,12 @@ def public_names(body: list[ast.stmt], prefix: str = "") -> list[tuple[str, ast.
 
 
 def test_files_stay_short() -> None:
-    long = {relative(p): n for p in EVERYTHING if (n := len(p.read_text("utf-8").splitlines())) > FILE_LINES}
-    assert not long, f"over {FILE_LINES} lines: {long}"
+    long = {}
+    for path in EVERYTHING:
+        lines = len(path.read_text("utf-8").splitlines())
+        if lines > (TEST_FILE_LINES if path.is_relative_to(ROOT / "tests") else FILE_LINES):
+            long[relative(path)] = lines
+    assert not long
 
 
 def test_functions_stay_short() -> None:

@@ -106,7 +106,7 @@ class Line:
                 session.begin()
                 result = work(session)
                 session.commit()
-            except Exception as error:
+            except Exception as error:  # the backend says what it is and what to do about it
                 if self.undo(error) is Trouble.REFUSED:
                     ours = self._backend.translate(error)
                     if ours is error:

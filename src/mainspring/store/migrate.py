@@ -53,7 +53,7 @@ def migrate(connection: Any, dialect: Dialect) -> None:
         )
     try:
         upgrade.upgrade(connection, dialect)
-    except Exception as error:
+    except Exception as error:  # whatever stopped a migration, the start must say so
         raise MigrationError(
             f"The schema could not be brought from revision {revision} to {HEAD}: {error}",
             remedy="Nothing was changed. Mend the cause and start again.",

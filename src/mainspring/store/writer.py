@@ -224,7 +224,7 @@ class Writer:
             try:
                 _write(session, [entry], doubt=doubt)
                 session.run("RELEASE SAVEPOINT item")
-            except Exception as error:
+            except Exception as error:  # the backend says what it is; only a refused row stays here
                 if self._backend.judge(error) is not Trouble.REFUSED:
                     raise
                 session.run("ROLLBACK TO SAVEPOINT item")
