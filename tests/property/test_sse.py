@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainspring.providers.sse import EventSplitter, ServerSentEvent, SSEParser
+
+#: A loaded machine may be slow; that says nothing about what is tested.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _text = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\r\n"), max_size=12)
 _line = st.one_of(
@@ -31,6 +34,7 @@ def _cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(marks)]
 
 
+@settings(CALM)
 @given(_stream, st.lists(st.integers(0, 10_000), max_size=8))
 def test_parser_does_not_depend_on_chunks(stream: bytes, places: list[int]) -> None:
     whole = SSEParser().feed(stream)
@@ -43,6 +47,7 @@ def test_parser_does_not_depend_on_chunks(stream: bytes, places: list[int]) -> N
     assert parser.rest() == b""
 
 
+@settings(CALM)
 @given(_stream, st.lists(st.integers(0, 10_000), max_size=8))
 def test_splitter_loses_nothing_and_cuts_at_boundaries(stream: bytes, places: list[int]) -> None:
     splitter = EventSplitter()

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.translation import BLOCKS, CHAT_STREAM, chunk, events, message_stream, stream, tool_delta
 
@@ -16,6 +16,9 @@ from mainspring.base.errors import InvalidRequest, ProviderProtocolError
 from mainspring.providers.sse import SSEParser
 from mainspring.providers.translate import Translation, translation
 from mainspring.providers.types import Operation
+
+#: A loaded machine may be slow; that says nothing about what is tested.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 PAIRS = [
     (Operation.CHAT, Operation.MESSAGES),
@@ -137,6 +140,7 @@ def _normal(request: dict[str, Any]) -> dict[str, Any]:
     return normal | {"messages": messages}
 
 
+@settings(CALM)
 @given(_request())
 def test_openai_to_anthropic_and_back(request: dict[str, Any]) -> None:
     over = TO_MESSAGES.request(json.dumps(request).encode(), "claude-sonnet-4-6")
@@ -155,6 +159,7 @@ _block = st.one_of(
 _blocks = st.lists(_block, min_size=1, max_size=6, unique_by=lambda block: block.get("id", json.dumps(block)))
 
 
+@settings(CALM)
 @given(_blocks, st.sampled_from(["end_turn", "max_tokens", "tool_use", "refusal"]))
 def test_an_anthropic_answer_survives_the_history_of_a_chat_client(
     blocks: list[dict[str, Any]], stop: str
@@ -198,6 +203,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize(("client", "provider"), PAIRS)
+@settings(CALM)
 @given(places=st.lists(st.integers(0, 100_000), max_size=20))
 def test_a_stream_gives_the_same_wherever_it_is_cut(
     client: Operation, provider: Operation, places: list[int]
@@ -225,6 +231,7 @@ def _scrub(value: Any) -> Any:
     return value
 
 
+@settings(CALM)
 @given(
     st.lists(st.dictionaries(_name, _json, max_size=3), min_size=1, max_size=4),
     st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), max_size=40),
@@ -417,7 +424,7 @@ def _made(pair: Translation, body: bytes) -> dict[str, Any] | None:
     return made
 
 
-@settings(max_examples=400)
+@settings(CALM, max_examples=400)
 @given(st.sampled_from(PLACES), _nonsense, st.sampled_from([Operation.CHAT, Operation.MESSAGES]))
 def test_one_wrong_value_is_refused_by_name_or_harmless(
     where: tuple[Operation, tuple[Any, ...]], wrong: Any, provider: Operation
@@ -454,6 +461,7 @@ def test_the_valid_bodies_are_valid(client: Operation, provider: Operation) -> N
     assert json.loads(_pair(client, provider).request(body, "claude-sonnet-4-6"))
 
 
+@settings(CALM)
 @given(st.dictionaries(st.sampled_from(_FIELDS), _nonsense, max_size=8), st.sampled_from(PAIRS))
 def test_nonsense_is_refused_and_never_breaks(
     body: dict[str, Any], pair: tuple[Operation, Operation]
@@ -463,6 +471,7 @@ def test_nonsense_is_refused_and_never_breaks(
         _pair(*pair).stream(requested=data)
 
 
+@settings(CALM)
 @given(
     st.dictionaries(
         st.sampled_from([*_FIELDS, "choices", "delta", "message", "index", "usage"]), _nonsense, max_size=6
