@@ -28,6 +28,7 @@ POLL_SECONDS = 0.5
 #: When a key was last used is written down at most this often.
 USED_EVERY_US = 60_000_000
 DEFAULT_TENANT = "default"
+LONGEST_OVERLAP_SECONDS = 366 * 86_400
 
 _log = get_logger(__name__)
 
@@ -189,7 +190,7 @@ class KeyRing:
             NotFound: there is no such key of that tenant.
             Conflict: it was revoked, has expired or was rotated already.
         """
-        if not 0 <= overlap_seconds <= 366 * 86_400:
+        if not 0 <= overlap_seconds <= LONGEST_OVERLAP_SECONDS:
             raise InvalidRequest("The overlap is between 0 seconds and a year.", param="overlap_seconds")
         secret = new_secret()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from mainspring.base.errors import InvalidRequest
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
 
 ROLES = ("admin", "member")
 WINDOWS = ("day", "month", "total")
-_LONGEST_NAME = 200
-_MOST_MODELS = 1000
+LONGEST_NAME = 200
+#: A name has a visible character and no control characters.
+NAME_PATTERN = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
+MOST_MODELS = 1000
+_name_matches = re.compile(NAME_PATTERN).fullmatch
 
 
 def checked(key: Key) -> Key:
@@ -31,9 +35,9 @@ def checked(key: Key) -> Key:
             "The key would have expired already.", remedy="Choose a later time.", param="expires"
         )
     if key.models is not None:
-        if not key.models or len(key.models) > _MOST_MODELS:
+        if not key.models or len(key.models) > MOST_MODELS:
             raise InvalidRequest(
-                f"A list of models has 1 to {_MOST_MODELS} names.",
+                f"A list of models has 1 to {MOST_MODELS} names.",
                 remedy="Leave it out to allow all.",
                 param="models",
             )
@@ -45,9 +49,9 @@ def checked(key: Key) -> Key:
 
 
 def _name(field: str, value: str) -> None:
-    if not value.strip() or len(value) > _LONGEST_NAME or not value.isprintable():
+    if len(value) > LONGEST_NAME or not _name_matches(value):
         raise InvalidRequest(
-            f"{field} must be 1 to {_LONGEST_NAME} printable characters.",
+            f"{field} must be 1 to {LONGEST_NAME} printable characters.",
             remedy="Choose another.",
             param=field,
         )

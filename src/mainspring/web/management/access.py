@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response
 
 from mainspring.base.durations import parse_instant
@@ -118,10 +118,14 @@ def json(value: Any, status: int = 200) -> Response:
 
 Asking = Annotated[Principal, Depends(asking)]
 AskingAdmin = Annotated[Principal, Depends(asking_admin)]
+#: No text that we keep has a NUL in it, see `edge`.
+NO_NUL = "^[^\\x00]*$"
+Id = Annotated[str, Path(max_length=64, pattern=NO_NUL)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many items at most.")]
-After = Annotated[str | None, Query(max_length=64, description="`next` of the page before.")]
+After = Annotated[str | None, Query(max_length=64, pattern=NO_NUL, description="`next` of the page before.")]
 Tenant = Annotated[
-    str | None, Query(max_length=200, description="Only this tenant. A member sees only its own anyway.")
+    str | None,
+    Query(max_length=200, pattern=NO_NUL, description="Only this tenant. A member sees only its own anyway."),
 ]
 Since = Annotated[
     str | None,

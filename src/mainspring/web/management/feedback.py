@@ -7,14 +7,16 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request
+from msgspec import Meta
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
 from mainspring.base.clock import now_us
 from mainspring.base.errors import NotFound
 from mainspring.base.ids import new_id
+from mainspring.keys.validation import NAME_PATTERN
 from mainspring.ledger import Feedback
 from mainspring.web.management import views
-from mainspring.web.management.access import Asking, body_of, json, runtime_of, scope_of
+from mainspring.web.management.access import NO_NUL, Asking, body_of, json, runtime_of, scope_of
 from mainspring.web.management.problems import Unprocessable
 from mainspring.web.management.reference import described
 
@@ -29,9 +31,9 @@ class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What is said of an answer: a number, a boolean or a category as `value`, or a comment, or both."""
 
     request_id: str
-    name: str
-    value: float | bool | str | None = None
-    comment: str | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=_LONGEST_NAME, pattern=NAME_PATTERN)]
+    value: float | bool | Annotated[str, Meta(max_length=_LONGEST_CATEGORY)] | None = None
+    comment: Annotated[str, Meta(max_length=_LONGEST_COMMENT)] | None = None
 
 
 @router.post(
@@ -68,7 +70,9 @@ async def create(request: Request, principal: Asking) -> Response:
 async def list_feedback(
     request: Request,
     principal: Asking,
-    request_id: Annotated[str, Query(max_length=64, description="The `x-request-id` of the answer.")],
+    request_id: Annotated[
+        str, Query(max_length=64, pattern=NO_NUL, description="The `x-request-id` of the answer.")
+    ],
 ) -> Response:
     """Oldest first."""
     ledger = runtime_of(request).ledger
@@ -83,20 +87,10 @@ async def list_feedback(
 
 
 def _checked(given: FeedbackRequest) -> FeedbackRequest:
-    if not given.name.strip() or len(given.name) > _LONGEST_NAME or not given.name.isprintable():
-        raise Unprocessable(f"name must be 1 to {_LONGEST_NAME} printable characters.", param="name")
     if given.value is None and not given.comment:
         raise Unprocessable(
             "There is neither a value nor a comment.", remedy="Give one of them.", param="value"
         )
     if isinstance(given.value, float) and not math.isfinite(given.value):
         raise Unprocessable("value must be a finite number.", param="value")
-    if isinstance(given.value, str) and len(given.value) > _LONGEST_CATEGORY:
-        raise Unprocessable(
-            f"A category has at most {_LONGEST_CATEGORY} characters.",
-            remedy="Use comment for text.",
-            param="value",
-        )
-    if given.comment is not None and len(given.comment) > _LONGEST_COMMENT:
-        raise Unprocessable(f"A comment has at most {_LONGEST_COMMENT} characters.", param="comment")
     return given

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request
+from msgspec import Meta
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
+from mainspring.keys.service import LONGEST_OVERLAP_SECONDS
+from mainspring.keys.validation import LONGEST_NAME, MOST_MODELS, NAME_PATTERN
 from mainspring.web.management import views
 from mainspring.web.management.access import (
     After,
     AskingAdmin,
+    Id,
     Limit,
     Tenant,
     body_of,
@@ -23,11 +27,13 @@ from mainspring.web.management.reference import described
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
+Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)]
+
 
 class Budget(msgspec.Struct, forbid_unknown_fields=True):
     """Dollars per window. Kept with the key; not enforced yet."""
 
-    usd: float
+    usd: Annotated[float, Meta(gt=0)]
     window: Literal["day", "month", "total"]
 
 
@@ -38,20 +44,20 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     with it is kept; without it, as the route and the settings say. `rps` and `budget` are kept with the key.
     """
 
-    name: str
-    tenant: str
+    name: Name
+    tenant: Name
     role: Literal["member", "admin"] = "member"
-    models: list[str] | None = None
+    models: Annotated[list[Name], Meta(min_length=1, max_length=MOST_MODELS)] | None = None
     expires: str | None = None
     payloads: bool | None = None
-    rps: float | None = None
+    rps: Annotated[float, Meta(gt=0)] | None = None
     budget: Budget | None = None
 
 
 class RotateRequest(msgspec.Struct, forbid_unknown_fields=True):
     """How long the old key still works, in seconds; a day by default."""
 
-    overlap_seconds: float = 86_400
+    overlap_seconds: Annotated[float, Meta(ge=0, le=LONGEST_OVERLAP_SECONDS)] = 86_400
 
 
 @router.post(
@@ -87,13 +93,13 @@ async def list_keys(
 
 
 @router.get("/{id}", **described("Look a key up", views.Key, refusals=(403, 404)))
-async def get(request: Request, _: AskingAdmin, id: str) -> Response:  # noqa: A002 - the name in the path
+async def get(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
     """One key, without its secret."""
     return json(views.key_view(await runtime_of(request).keys.get(id)))
 
 
 @router.delete("/{id}", **described("Revoke a key", views.Key, refusals=(403, 404)))
-async def revoke(request: Request, _: AskingAdmin, id: str) -> Response:  # noqa: A002 - the name in the path
+async def revoke(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
     """It stops working for good, in every server process within a second. Doing so twice is no error."""
     return json(views.key_view(await runtime_of(request).keys.revoke(id)))
 
@@ -103,7 +109,7 @@ async def revoke(request: Request, _: AskingAdmin, id: str) -> Response:  # noqa
     status_code=201,
     **described("Rotate a key", views.NewKey, 201, body=RotateRequest, refusals=(403, 404, 409)),
 )
-async def rotate(request: Request, _: AskingAdmin, id: str) -> Response:  # noqa: A002 - the name in the path
+async def rotate(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
     """Make a key with the same rights that takes the place of this one, which works on for `overlap_seconds`."""
     wanted = await body_of(request, RotateRequest)
     key, secret = await runtime_of(request).keys.rotate(id, overlap_seconds=wanted.overlap_seconds)

@@ -13,8 +13,10 @@ from mainspring.base.errors import NotFound
 from mainspring.ledger import LedgerFilter
 from mainspring.web.management import views
 from mainspring.web.management.access import (
+    NO_NUL,
     After,
     Asking,
+    Id,
     Limit,
     Since,
     Tenant,
@@ -37,7 +39,7 @@ router = APIRouter(prefix="/api/v1/ledger", tags=["ledger"])
 #: How often a silent tail looks whether the server is stopping.
 _TICK_SECONDS = 0.5
 
-_Text = Annotated[str | None, Query(max_length=300)]
+_Text = Annotated[str | None, Query(max_length=300, pattern=NO_NUL)]
 
 
 def where(  # noqa: PLR0917 - one parameter per column that can be filtered by; FastAPI passes them by name
@@ -94,7 +96,7 @@ async def tail(request: Request, rows: Where) -> Response:
 async def get(
     request: Request,
     principal: Asking,
-    id: str,  # noqa: A002 - the name in the path
+    id: Id,  # noqa: A002 - the name in the path
     payload: Annotated[
         bool, Query(description="Whether to return what was asked and answered, too.")
     ] = False,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from mainspring.base.errors import InvalidRequest, MainspringError
 from mainspring.base.logging import request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fastapi import FastAPI, Request
 
 MEDIA_TYPE = "application/problem+json"
@@ -93,15 +92,26 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     )
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     status = error.status_code
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = ", ".join(sorted(_allowed(request)))
     code, detail = _CODES.get(status, "http_error"), _DETAILS.get(status, str(error.detail))
-    return _response(status, code, detail, headers=error.headers)
+    return _response(status, code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> set[str]:
+    """Every method that some route takes at this address; Starlette names only those of the first."""
+    routes = (
+        route for route in request.app.router.routes if route.matches(request.scope)[0] is not Match.NONE
+    )
+    return {method for route in routes for method in getattr(route, "methods", None) or ()}
 
 
 def _response(
-    status: int, code: str, detail: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
+    status: int, code: str, detail: str, *, param: str | None = None, headers: dict[str, str] | None = None
 ) -> Response:
     document = Problem(
         title=HTTPStatus(status).phrase if status in _PHRASES else "Error",
@@ -111,11 +121,7 @@ def _response(
         param=param,
         request_id=request_id.get(),
     )
-    return Response(msgspec.json.encode(document), status, headers=_plain(headers), media_type=MEDIA_TYPE)
-
-
-def _plain(headers: Mapping[str, str] | None) -> dict[str, Any] | None:
-    return None if headers is None else dict(headers)
+    return Response(msgspec.json.encode(document), status, headers=headers, media_type=MEDIA_TYPE)
 
 
 _PHRASES = {status.value for status in HTTPStatus}

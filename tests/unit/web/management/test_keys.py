@@ -73,8 +73,8 @@ async def test_members_do_not_manage_keys(member: AsyncClient) -> None:
         ({"name": "a", "tenant": "t", "budget": {"usd": 1, "window": "week"}}, 422, "budget.window"),
         ({"name": "a", "tenant": "t", "expires": "soon"}, 422, "expires"),
         ({"name": "a", "tenant": "t", "expires": "2001-01-01"}, 400, "expires"),
-        ({"name": "", "tenant": "t"}, 400, "name"),
-        ({"name": "a", "tenant": "t", "rps": -1}, 400, "rps"),
+        ({"name": " ", "tenant": "t"}, 422, "name"),
+        ({"name": "a", "tenant": "t", "rps": -1}, 422, "rps"),
         ([], 422, None),
     ],
 )
