@@ -39,6 +39,9 @@ def test_the_pointer_reads_out_a_chart(site: Site, visit: Callable[..., Page]) -
     assert box is not None
     page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 60)
     expect(page.locator(".tip")).to_contain_text("Answered")
+    cursor = page.locator(".cursor").bounding_box()
+    assert cursor is not None
+    assert abs(cursor["x"] - box["x"] - box["width"]) < 20
     page.mouse.move(5, 5)
     expect(page.locator(".tip")).to_have_count(0)
 

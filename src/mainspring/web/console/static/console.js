@@ -76,7 +76,7 @@ function readings() {
       });
       tip.replaceChildren(make("b", "", row[0]), ...lines);
       plot.append(cursor, tip);
-      const x = svg.offsetLeft + plot.clientWidth - box.width + ((at + 0.5) / rows.length) * box.width;
+      const x = box.left - plot.getBoundingClientRect().left + ((at + 0.5) / rows.length) * box.width;
       cursor.style.left = `${x}px`;
       tip.style.left = `${x + 12 + tip.offsetWidth > plot.clientWidth ? x - 12 - tip.offsetWidth : x + 12}px`;
     });
