@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.base.errors import MainspringError
 from mainspring.base.logging import get_logger
+from mainspring.base.settings import DEFAULT_FILE
 from mainspring.web.runtime import Runtime
 from mainspring.web.surfaces import Surfaces
 
@@ -87,9 +88,7 @@ def create_app(
 
 async def _follow(runtime: Runtime) -> None:
     """Put the configuration in force again whenever its file changes."""
-    file = runtime.file
-    if file is None:
-        return
+    file = runtime.file or DEFAULT_FILE
     seen = _changed(file)
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
