@@ -178,8 +178,17 @@ class _Delta(msgspec.Struct):
     stop_reason: str | None = None
 
 
+class _Block(msgspec.Struct):
+    type: str | None = None
+
+
+#: Blocks that say nothing until their first delta.
+_OPENED_EMPTY = frozenset({"text", "thinking"})
+
+
 class _Event(msgspec.Struct):
     type: str | None = None
+    content_block: _Block | None = None
     message: _Message | None = None
     delta: _Delta | None = None
     usage: WireUsage | None = None
@@ -220,6 +229,17 @@ class MessagesScanner:
             raise ProviderProtocolError(
                 f"{self._name} sent a stream event that is no JSON of its protocol."
             ) from error
+        if decoded.type == "message_stop":
+            self.seen.finished = True
+            self._terminal = event
+            return b""
+        if decoded.type == "error":
+            self.seen.error = refusal(self._name, given(decoded.error) or b"{}")
+            return b""
+        self._note(decoded)
+        return event
+
+    def _note(self, decoded: _Event) -> None:
         seen = self.seen
         match decoded.type:
             case "message_start" if decoded.message is not None:
@@ -229,18 +249,13 @@ class MessagesScanner:
                 if decoded.delta is not None and decoded.delta.stop_reason is not None:
                     seen.finish_reason = decoded.delta.stop_reason
                 self._count(decoded.usage)
-            case "message_stop":
-                seen.finished = True
-                self._terminal = event
-                return b""
-            case "error":
-                seen.error = refusal(self._name, given(decoded.error) or b"{}")
-                return b""
-            case "content_block_start" | "content_block_delta":
+            case "content_block_start":
+                block = decoded.content_block
+                seen.content = seen.content or (block is not None and block.type not in _OPENED_EMPTY)
+            case "content_block_delta":
                 seen.content = True
             case _:
                 pass
-        return event
 
     def _count(self, usage: WireUsage | None) -> None:
         if usage is not None:

@@ -12,6 +12,7 @@ from mainspring.providers.types import Operation, Seen
 
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -35,15 +36,21 @@ class WireUsage(msgspec.Struct):
         """The same in exclusive buckets."""
         prompt = self.prompt_tokens or self.input_tokens or 0
         completion = self.completion_tokens or self.output_tokens or 0
-        cached = self.prompt_cache_hit_tokens or 0
+        cached, written = self.prompt_cache_hit_tokens or 0, 0
         details_in = self.prompt_tokens_details or self.input_tokens_details
-        if details_in is not None and details_in.cached_tokens:
-            cached = details_in.cached_tokens
+        if details_in is not None:
+            cached = details_in.cached_tokens or cached
+            written = details_in.cache_write_tokens or 0
         details_out = self.completion_tokens_details or self.output_tokens_details
         reasoning = (details_out.reasoning_tokens or 0) if details_out is not None else 0
         cached, reasoning = min(cached, prompt), min(reasoning, completion)
+        written = min(written, prompt - cached)
         return Usage(
-            input=prompt - cached, cache_read=cached, output=completion - reasoning, reasoning=reasoning
+            input=prompt - cached - written,
+            cache_read=cached,
+            cache_write=written,
+            output=completion - reasoning,
+            reasoning=reasoning,
         )
 
 

@@ -149,7 +149,17 @@ class _ResponsesEvent(msgspec.Struct):
 
 _decode_responses_event = msgspec.json.Decoder(_ResponsesEvent).decode
 #: These carry no content: until another type was seen, a different target may still take over.
-_RESPONSES_PRELUDE = frozenset({"response.created", "response.queued", "response.in_progress", "keepalive"})
+_RESPONSES_PRELUDE = frozenset(
+    {
+        "keepalive",
+        "response.content_part.added",
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.queued",
+        "response.reasoning_summary_part.added",
+    }
+)
 _RESPONSES_END = frozenset({"response.completed", "response.incomplete"})
 
 
@@ -216,7 +226,7 @@ def _may_matter(events: bytes) -> bool:
 def split_events(events: bytes) -> list[bytes]:
     """Whole events, byte for byte, each with its closing blank line, from bytes that end at one."""
     if b"\r" not in events:
-        return [part + b"\n\n" for part in events.split(b"\n\n") if part]
+        return [part + b"\n\n" for part in events.split(b"\n\n") if part.strip(b"\n")]
     ends = [0, *(match.end() for match in _BOUNDARY.finditer(events))]
     return [events[start:end] for start, end in itertools.pairwise(ends)]
 

@@ -7,16 +7,8 @@ import msgspec
 from mainspring.base.errors import MainspringError, NotFound, ProviderRefused
 from mainspring.web.refusals import headers_of, upstream_words
 
-_TYPES = {
-    400: "invalid_request_error",
-    401: "invalid_request_error",
-    403: "invalid_request_error",
-    404: "invalid_request_error",
-    405: "invalid_request_error",
-    413: "invalid_request_error",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-}
+_TYPES = {429: "rate_limit_error"}
+_SERVER_ERROR = 500
 #: Anthropic's overload status means nothing to OpenAI's clients.
 _OVERLOADED, _UNAVAILABLE = 529, 503
 
@@ -52,15 +44,14 @@ class OpenAIDialect:
 
 def _detail(error: MainspringError, status: int) -> dict[str, str | int | None]:
     words = upstream_words(error)
-    kind = _TYPES.get(status, "server_error")
+    kind = _TYPES.get(status, "server_error" if status >= _SERVER_ERROR else "invalid_request_error")
     if words is None or words.message is None:
-        code = "model_not_found" if isinstance(error, NotFound) and error.param == "model" else error.code
-        return {"message": str(error), "type": kind, "param": error.param, "code": code}
-    own = words.type if words.type is not None and not words.type.endswith("_error") else None
-    code = words.code if words.code is not None else own or words.type
+        ours = "model_not_found" if isinstance(error, NotFound) and error.param == "model" else error.code
+        return {"message": str(error), "type": kind, "param": error.param, "code": ours}
     if isinstance(error, ProviderRefused) and status not in {error.upstream_status, _UNAVAILABLE}:
         # Our key at the provider is what failed: say so, or the caller doubts its own.
         return {"message": str(error), "type": kind, "param": None, "code": error.code}
+    code = words.code if words.code is not None else words.type
     return {"message": words.message, "type": kind, "param": words.param, "code": code}
 
 
