@@ -14,6 +14,7 @@ import msgspec
 from mainspring.base.clock import monotonic, now_us
 from mainspring.base.errors import (
     ClientGone,
+    ContextLengthExceeded,
     InvalidRequest,
     LocalModelError,
     MainspringError,
@@ -86,6 +87,19 @@ class OpenStream:
         self._splitter = EventSplitter()
         self._translated = translated
 
+    async def hold(self, attempt: Attempt) -> None:
+        """Read up to the first content, or to the end of an answer that has none; raises as `next` does."""
+        seen = self.scanner.seen
+        while not seen.content:
+            piece = await self.next()
+            if piece is None:
+                return
+            if piece:
+                self.held.append(piece)
+            attempt.first_byte_us = attempt.first_byte_us or now_us()
+        if seen.error is not None:
+            raise seen.error  # it came with the first content, which nobody has got: another target may still answer
+
     async def next(self) -> bytes | None:
         """The next bytes for the caller, in the caller's dialect: whole events, maybe none; None at the end.
 
@@ -94,29 +108,37 @@ class OpenStream:
             ProviderRefused: the provider reported an error inside its stream.
             ProviderProtocolError: it sent something that is no event of its protocol.
         """
+        seen = self.scanner.seen
+        if seen.error is not None:
+            raise seen.error
         chunk = await anext(self._chunks, None)
-        if chunk is None:
-            rest = self._splitter.rest()
-            # Some servers forget the last blank line.
-            events = rest + b"\n\n" if rest.strip() else b""
-        else:
+        if chunk is not None:
             events = self._splitter.feed(chunk)
-        out = self._read(events) if events else b""
-        if chunk is None and not out:
-            if not self.scanner.seen.finished:
-                raise StreamCut("The provider's stream ended before the answer was complete.")
-            return None
-        return out
+            return self._read(events) if events else b""
+        rest, self._splitter = self._splitter.rest(), EventSplitter()
+        if out := self._read_rest(rest):
+            return out
+        if not seen.finished:
+            raise StreamCut("The provider's stream ended before the answer was complete.")
+        return None
 
     def end(self, usage: Usage | None) -> bytes:
         """What closes the stream in the caller's dialect."""
         return self.scanner.terminal() if self._translated is None else self._translated.end(usage)
 
+    def _read_rest(self, rest: bytes) -> bytes:
+        if not rest.strip():
+            return b""
+        try:
+            return self._read(rest.rstrip(b"\r\n") + b"\n\n")  # some servers forget the last blank line
+        except ProviderProtocolError:  # half an event
+            raise StreamCut("The provider's stream ended in the middle of an event.") from None
+
     def _read(self, events: bytes) -> bytes:
         out = self.scanner.feed(events)
         error = self.scanner.seen.error
-        if error is not None:
-            raise error
+        if error is not None and not out:
+            raise error  # else after what came before it has gone out
         if self._translated is None or not out:
             return out
         feed = self._translated.feed
@@ -164,13 +186,7 @@ async def open_stream(exchange: Exchange, providers: Providers) -> OpenStream:
             translated = None if spoken is None else spoken.stream(requested=exchange.body)
             stream = OpenStream(reply, scanner, translated)
             exchange.seen = scanner.seen
-            while not scanner.seen.content:
-                piece = await stream.next()
-                if piece is None:
-                    break  # a clean answer without content
-                if piece:
-                    stream.held.append(piece)
-                exchange.attempts[-1].first_byte_us = exchange.attempts[-1].first_byte_us or now_us()
+            await stream.hold(exchange.attempts[-1])
         except BaseException:  # whatever it was, a cancellation too, the upstream must not go on
             reply.close()
             raise
@@ -181,7 +197,7 @@ async def open_stream(exchange: Exchange, providers: Providers) -> OpenStream:
 
 async def _must_be_stream(reply: Reply, provider: Provider, operation: Operation) -> None:
     kind = reply.headers.get("content-type", "")
-    if kind.startswith("text/event-stream"):
+    if kind.lower().startswith("text/event-stream"):
         return
     # It may hold an error, which then says more than that it is no stream.
     provider.read_usage(operation, await reply.read())
@@ -208,6 +224,7 @@ async def _first_that_answers(
         except asyncio.CancelledError:
             reason = exchange.interruption()
             if reason is None:
+                record.outcome = "cancelled"
                 raise
             error = reason
         except MainspringError as failure:
@@ -240,7 +257,10 @@ def _tried_before(exchange: Exchange) -> bool:
 def _another_may_cure(error: MainspringError) -> bool:
     if isinstance(error, ProviderRefused):
         return error.upstream_status not in _CALLERS_FAULT
-    return isinstance(error, ProviderError | LocalModelError | Overloaded)
+    if isinstance(error, ContextLengthExceeded):
+        return False
+    # What cannot be said in one provider's protocol may be said in that of another.
+    return isinstance(error, ProviderError | LocalModelError | Overloaded | InvalidRequest)
 
 
 def _prepare(

@@ -25,6 +25,9 @@ _TEXTS = (
     "name",
 )
 
+#: What repeats, in a provider's own form, what stands beside it.
+_SAID_TWICE = frozenset({"thinking_blocks", "provider_specific_fields"})
+
 
 def count_answer(answer: bytes, *, stream: bool) -> int:
     """Output tokens of an answer as far as it went to the caller, estimated.
@@ -44,7 +47,7 @@ def count_answer(answer: bytes, *, stream: bool) -> int:
 def _decoded(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -81,5 +84,5 @@ def _written(value: Any) -> Iterator[str]:
             if isinstance(member, str):
                 if name in _TEXTS:
                     yield member
-            elif isinstance(member, dict | list):
+            elif isinstance(member, dict | list) and name not in _SAID_TWICE:
                 yield from _written(member)

@@ -9,6 +9,7 @@ import msgspec
 from mainspring.base.clock import monotonic, now_us
 from mainspring.base.errors import ClientGone
 from mainspring.base.ids import new_id
+from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from mainspring.gateway.types import Dialect, Sink
     from mainspring.keys.types import Principal
     from mainspring.ledger.types import Attempt, UsageSource
-    from mainspring.providers.types import Operation, Seen
+    from mainspring.providers.types import Seen
+
+
+#: These are answered whole, whatever `stream` says.
+_NEVER_STREAMED = frozenset({Operation.EMBEDDINGS, Operation.COUNT_TOKENS})
 
 
 class StreamOptions(msgspec.Struct):
@@ -65,6 +70,7 @@ class Exchange:
         "attempts",
         "attribution",
         "body",
+        "closing",
         "content_sent",
         "cost_nusd",
         "cut",
@@ -86,6 +92,7 @@ class Exchange:
         "received",
         "received_us",
         "recorded",
+        "refusal",
         "response_bytes",
         "secret",
         "seen",
@@ -123,7 +130,7 @@ class Exchange:
         self.attribution = attribution
         self.pass_headers = pass_headers
         self.sink = sink
-        self.stream = bool(envelope.stream)
+        self.stream = bool(envelope.stream) and operation not in _NEVER_STREAMED
         # authenticate
         self.principal: Principal | None = None
         # plan
@@ -138,12 +145,16 @@ class Exchange:
         self.head_sent = False
         self.content_sent = False
         self.writing = False
+        #: The last bytes are on their way: nothing may be written in between or after them.
+        self.closing = False
         self.first_byte_us: int | None = None
         self.answer: list[bytes] = []
         self.response_bytes = 0
         # settle
         self.status = 200
         self.error: MainspringError | None = None
+        #: What the caller is told of the error, in place of an answer or of its rest.
+        self.refusal = b""
         self.cut = False
         self.cost_nusd: int | None = None
         #: The row has gone to the ledger: once, whatever happens after it.
@@ -165,7 +176,7 @@ class Exchange:
 
     async def keep_alive(self) -> None:
         """Write a keepalive into a stream that is silent, opening it if need be. A caller who left is no matter here."""
-        if self.writing:
+        if self.writing or self.closing:
             return
         self.writing = True
         try:
@@ -200,6 +211,6 @@ class Exchange:
     def interruption(self) -> MainspringError | None:
         """The reason for which a cancellation came, taken back from the task; None when it is not ours."""
         reason, self.interrupt_reason = self.interrupt_reason, None
-        if reason is not None and self.task is not None:
-            self.task.uncancel()
+        if reason is None or self.task is None or self.task.uncancel() > 0:
+            return None  # somebody else cancelled the task too, and wants it to end
         return reason

@@ -114,13 +114,13 @@ class Planner:
                 )
             targets.append(_target(provider, model))
         count = len(targets)
-        # A route that sets no timeouts of its own has the defaults.
-        own = "timeouts" in route.model_fields_set
+        # What a route does not set of its timeouts is as in the defaults.
+        own = {field: getattr(route.timeouts, field) for field in route.timeouts.model_fields_set}
         return Plan(
             targets=tuple(targets),
             route=name,
             why=f"route {name}: first of {count} targets" if count > 1 else f"route {name}",
-            timeouts=route.timeouts if own else self._settings.defaults.timeouts,
+            timeouts=self._settings.defaults.timeouts.model_copy(update=own),
             payloads=_first(route.payloads, self._settings.defaults.payloads, self._settings.ledger.payloads),
         )
 
@@ -164,7 +164,10 @@ def plan(exchange: Exchange, planner: Planner) -> None:
 def allowed(principal: Principal, name: str) -> bool:
     """Whether a key may use a route or model; `provider/*` in its list allows all models of a provider."""
     models = principal.models
-    return models is None or name in models or f"{name.partition('/')[0]}/*" in models
+    if models is None or name in models:
+        return True
+    provider, slash, _ = name.partition("/")
+    return bool(slash) and f"{provider}/*" in models
 
 
 def _target(provider: str, model: str) -> Target:

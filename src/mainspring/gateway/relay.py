@@ -60,6 +60,7 @@ async def relay_stream(
     exchange.answer.append(end)
     exchange.response_bytes += len(end)
     await record(exchange)
+    exchange.closing = True
     await exchange.sink.write(end, last=True)
 
 
@@ -82,12 +83,13 @@ async def _relay_content(exchange: Exchange, stream: OpenStream) -> None:
                 exchange.writing = True
                 await sink.write(piece)
                 exchange.writing = False
-            now = exchange.last_write = monotonic()
-            exchange.deadline = min(total, now + idle)
+                exchange.last_write = monotonic()
+            exchange.deadline = min(total, monotonic() + idle)
             piece = await stream.next()
     except asyncio.CancelledError:
         reason = exchange.interruption()
         if reason is None:
+            attempt.outcome = "cancelled"
             raise
         fail(attempt, reason)
         raise reason from None

@@ -13,7 +13,12 @@ import msgspec
 
 from mainspring.base.errors import InvalidRequest
 
-_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
+# Possessive, so that a string of megabytes leaves no trail to go back on.
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_MODEL = re.compile(rb'"model"\s*:\s*(' + _STRING + rb")")
+_TOKEN = re.compile(_STRING + rb"|[{}\[\]:,]")
+_GUESSES = 2
+_GUESSES = 2
 _ASK = b'{"stream_options":{"include_usage":true},'
 
 
@@ -30,18 +35,20 @@ def with_model(body: bytes, model: str) -> bytes:
 
     Args:
         body: a JSON object that has a string `model`.
-        model: the name to put there.
+        model: the name to put there, other than the one that is there: by that the right place is known.
     """
-    match = _MODEL.search(body)
-    if match is not None:
-        spliced = b"".join((body[: match.start(1)], _encode(model), body[match.end(1) :]))
-        # The first place that looks like it is the right one, unless the key stands nested before it or is repeated.
-        certain = _MODEL.search(body, match.end()) is None or _is_top(body, match.start())
-        if certain and _decode_model(spliced).model == model:
+    name, start = _encode(model), 0
+    # The first place that looks like it is the right one, unless the key stands nested before it or is repeated.
+    for _ in range(_GUESSES):
+        match = _MODEL.search(body, start)
+        if match is None:
+            break
+        spliced = b"".join((body[: match.start(1)], name, body[match.end(1) :]))
+        if _decode_model(spliced).model == model:
             return spliced
-    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    fields["model"] = msgspec.Raw(_encode(model))
-    return _encode(fields)
+        start = match.end()
+    begin, end = _place_of_model(body)
+    return b"".join((body[:begin], name, body[end:]))
 
 
 def asking_for_usage(body: bytes, wanted: bool | None) -> bytes:
@@ -79,7 +86,24 @@ def checked_text(body: bytes) -> None:
         ) from None
 
 
-def _is_top(body: bytes, position: int) -> bool:
-    """Whether a key at this position is in the outermost object: nothing but whole strings before it, one brace open."""
-    before = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", body[:position])
-    return before.count(b"{") - before.count(b"}") == 1 and before.count(b"[") == before.count(b"]")
+def _place_of_model(body: bytes) -> tuple[int, int]:
+    """Where the value of the outermost object's `model` stands; the last one, as decoders take it."""
+    depth, place = 0, (0, 0)
+    is_model = is_value = False
+    for token in _TOKEN.finditer(body):
+        match body[token.start()]:
+            case 0x7B | 0x5B:  # { [
+                depth += 1
+            case 0x7D | 0x5D:  # } ]
+                depth -= 1
+            case _ if depth > 1:
+                pass
+            case 0x3A:  # :
+                is_value = True
+            case 0x2C:  # ,
+                is_value = False
+            case _ if not is_value:
+                is_model = msgspec.json.decode(token[0]) == "model"
+            case _ if is_model:
+                place = token.span()
+    return place

@@ -102,23 +102,26 @@ class Gateway:
 
     async def _refuse(self, exchange: Exchange, error: MainspringError) -> None:
         """End an exchange with an error: record it, then say it."""
-        gone = isinstance(error, ClientGone)
+        exchange.closing = True  # a keepalive while the row is written would change what can be said
         exchange.error = error
         exchange.cut = exchange.content_sent
-        exchange.status = error.http_status if gone or not exchange.head_sent else 200
-        saying = exchange.dialect.stream_error(error, exchange.id) if exchange.head_sent else b""
+        headers: list[tuple[bytes, bytes]] = []
+        if isinstance(error, ClientGone):
+            exchange.status = error.http_status
+        elif exchange.head_sent:
+            exchange.refusal = exchange.dialect.stream_error(error, exchange.id)
+        else:
+            exchange.status, headers, exchange.refusal = exchange.dialect.error(error, exchange.id)
         if exchange.principal is not None and not exchange.recorded:
             await self._record_quietly(exchange)
-        if gone:
+        if isinstance(error, ClientGone):
             return
         try:
-            if exchange.head_sent:
-                await exchange.sink.write(saying, last=True)
-            else:
-                status, headers, body = exchange.dialect.error(error, exchange.id)
+            if not exchange.head_sent:
                 exchange.head_sent = True
-                await exchange.sink.start(status, [*headers, (b"content-length", b"%d" % len(body))])
-                await exchange.sink.write(body, last=True)
+                length = (b"content-length", b"%d" % len(exchange.refusal))
+                await exchange.sink.start(exchange.status, [*headers, length])
+            await exchange.sink.write(exchange.refusal, last=True)
         except ClientGone:
             pass  # it left while it was being refused; the row stands
 

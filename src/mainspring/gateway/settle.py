@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import now_us
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from mainspring.gateway.exchange import Exchange
     from mainspring.providers import PriceTable
 
-#: Longer explanations are cut in the row; the payload has the whole body.
+#: Longer explanations are cut in the row; the payload has what the caller was told.
 _MESSAGE_CHARS = 500
 _NOTHING = Usage()
+#: What a type of error looks like; anything else in its place may be a text.
+_TYPE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[Inference, Payload | None]:
@@ -33,8 +36,10 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
     """
     usage = _usage(exchange)
     target, seen, error = exchange.target, exchange.seen, exchange.error
-    if target is not None:
-        exchange.cost_nusd = prices.cost(target.provider, target.model, usage) if usage is not _NOTHING else 0
+    if target is None or usage is _NOTHING:
+        exchange.cost_nusd = 0
+    else:
+        exchange.cost_nusd = prices.cost(target.provider, target.model, usage)
     principal, attribution, plan = exchange.principal, exchange.attribution, exchange.plan
     assert principal is not None, "a row belongs to a tenant"
     row = Inference(
@@ -76,17 +81,18 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
     )
     if not exchange.store_payloads:
         return row, None
-    return row, Payload(id=exchange.id, request=exchange.body, response=b"".join(exchange.answer) or None)
+    response = b"".join(exchange.answer) + exchange.refusal
+    return row, Payload(id=exchange.id, request=exchange.body, response=response or None)
 
 
 def _usage(exchange: Exchange) -> Usage:
     """What the provider reported; else our own count of what went through; nothing where nothing was used."""
     seen, error = exchange.seen, exchange.error
+    if not exchange.attempts or exchange.operation is Operation.COUNT_TOKENS:
+        return _NOTHING
     if seen is not None and seen.usage is not None and (seen.finished or error is None):
         exchange.usage_source = "provider"
         return seen.usage
-    if not exchange.attempts or exchange.operation is Operation.COUNT_TOKENS:
-        return _NOTHING
     if not exchange.answer and isinstance(error, ProviderRefused | ProviderUnreachable):
         return _NOTHING
     if (
@@ -116,6 +122,7 @@ def _usage(exchange: Exchange) -> Usage:
 def _explanation(error: Exception) -> str:
     if isinstance(error, ProviderRefused):
         # What the provider wrote may quote the conversation: it stands in the payload, not in the row.
-        kind = f" ({error.upstream_type})" if error.upstream_type else ""
-        return f"The provider answered {error.upstream_status}{kind}."
+        kind = error.upstream_type or ""
+        named = f" ({kind})" if _TYPE.fullmatch(kind) else ""
+        return f"The provider answered {error.upstream_status}{named}."
     return str(error)[:_MESSAGE_CHARS]

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _IDLE_SECONDS = 25
 #: An answer with a status from here on is an error; below it, from 300 on, it leads elsewhere.
 _FIRST_ERROR, _FIRST_REDIRECT = 400, 300
+_WRONG_KEY = 401
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -264,6 +265,10 @@ class HttpTransport:
                 f"{self.name} answered {reply.status} and points elsewhere.", remedy="Correct its base_url."
             )
         message, kind = _explanation(body)
+        if reply.status == _WRONG_KEY:
+            message = (
+                "it did not accept the key that Mainspring holds for it"  # its own words may quote the key
+            )
         return ProviderRefused(
             f"{self.name} answered {reply.status}: {message or 'no explanation'}",
             upstream_status=reply.status,

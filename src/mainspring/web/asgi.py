@@ -20,10 +20,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 RawHeaders = dict[bytes, bytes]
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-#: Headers of the caller that a provider should see.
+#: Headers of the caller that a provider should see. The version of Anthropic's protocol is not among them: it is the one
+#: that is read here, and the provider sends it itself.
 _PASSED_ON = (
     b"anthropic-beta",
-    b"anthropic-version",
     b"idempotency-key",
     b"openai-beta",
     b"traceparent",
@@ -44,7 +44,10 @@ class AsgiSink:
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        try:
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        except OSError as error:
+            raise ClientGone("The caller hung up.") from error
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of the body."""
@@ -78,18 +81,16 @@ async def read_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientGone("The caller hung up before its request was complete.")
     body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
     parts, size = [body], len(body)
-    while message.get("more_body"):
+    while size <= limit:
+        if not message.get("more_body"):
+            return body if len(parts) == 1 else b"".join(parts)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone("The caller hung up before its request was complete.")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > limit:
-            raise _too_large(limit)
-    return b"".join(parts)
+    raise _too_large(limit)
 
 
 async def answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -127,7 +128,11 @@ def attribution(headers: RawHeaders, envelope: Envelope) -> Attribution:
     )
     if found.user is not None:
         found.user = found.user[:_NAME_CHARS]
-    tags = {k: v[:_NAME_CHARS] for k, v in metadata.items() if isinstance(v, str) and k not in _NOT_TAGS}
+    tags = {
+        key[:_NAME_CHARS]: value[:_NAME_CHARS]
+        for key, value in metadata.items()
+        if isinstance(value, str) and key not in _NOT_TAGS
+    }
     given = get(b"x-mainspring-tags")
     if given is not None:
         pairs = (pair.partition("=") for pair in given.decode("utf-8", "replace").split(","))

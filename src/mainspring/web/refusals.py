@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from mainspring.base.errors import MainspringError, ProviderRefused
+from mainspring.providers.refusals import detail_of
 
+#: What a provider names its 429 when waiting does not help.
+_SPENT = frozenset({"insufficient_quota", "billing_error", "credit_balance_too_low"})
 #: Upstream statuses that a later try may cure.
 _PASSING = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 
@@ -21,24 +22,11 @@ class Upstream(msgspec.Struct):
     param: str | None = None
 
 
-class _Body(msgspec.Struct):
-    error: Any = None
-    message: Any = None
-
-
 def upstream_words(error: MainspringError) -> Upstream | None:
-    """What the provider said, if the error is its own and can be read."""
+    """What the provider said, if the error is its own; what cannot be read is None."""
     if not isinstance(error, ProviderRefused):
         return None
-    try:
-        body = msgspec.json.decode(error.upstream_body, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    detail = body.error if body.error is not None else body.message
-    if isinstance(detail, str):
-        return Upstream(message=detail)
-    if not isinstance(detail, dict):
-        return None
+    detail = detail_of(error.upstream_body)
     fields = {
         name: value for name in ("message", "type", "param") if isinstance(value := detail.get(name), str)
     }
@@ -62,5 +50,5 @@ def headers_of(error: MainspringError, request_id: str) -> list[tuple[bytes, byt
 
 def _may_pass(error: MainspringError) -> bool:
     if isinstance(error, ProviderRefused):
-        return error.upstream_status in _PASSING
+        return error.upstream_status in _PASSING and error.upstream_type not in _SPENT
     return error.retryable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.base.errors import ConfigError, StoreError
 from mainspring.base.logging import get_logger
-from mainspring.base.settings import load
+from mainspring.base.settings import load, resolve
 from mainspring.base.telemetry import Meter
 from mainspring.gateway import Gateway
 from mainspring.keys import KeyRing
@@ -40,6 +40,7 @@ class Runtime:
         self.settings = settings
         self.file = file
         self.config_hash, self._document = settings.snapshot()
+        self._secrets = _secrets(settings)
         self.database = database
         self.blobs = blobs
         self.ledger = Ledger(
@@ -90,9 +91,10 @@ class Runtime:
         """
         try:
             settings = load(self.file)
-            config_hash, document = settings.snapshot()
-            if config_hash == self.config_hash:
+            # Not by the hash, which leaves out secrets: a key that was replaced is a change too.
+            if settings == self.settings and _secrets(settings) == self._secrets:
                 return False
+            config_hash, document = settings.snapshot()
             await self._put_in_force(settings, config_hash, document)
         except (ConfigError, StoreError) as error:
             _log.error("configuration_kept", reason=str(error), config_hash=self.config_hash)
@@ -128,7 +130,7 @@ class Runtime:
         await providers.start()
         gateway.start()
         before = (self.gateway, self.providers) if self._serves else None
-        self.settings, self.config_hash = settings, config_hash
+        self.settings, self.config_hash, self._secrets = settings, config_hash, _secrets(settings)
         self.providers, self.gateway, self._serves = providers, gateway, True
         self._spawn(providers.warm)
         if before is not None:
@@ -141,8 +143,15 @@ class Runtime:
 
 
 async def _retire(gateway: Gateway, providers: Providers) -> None:
-    """Close what a reload replaced, once the exchanges that use it are done."""
-    while len(gateway.watch):  # noqa: ASYNC110 - the set of open exchanges has no event, and nobody waits for this
-        await asyncio.sleep(1)
-    await gateway.close()
-    await providers.close()
+    """Close what a reload replaced, once the exchanges that use it are done, or at once when the process ends."""
+    try:
+        while len(gateway.watch):  # noqa: ASYNC110 - the set of open exchanges has no event, and nobody waits for this
+            await asyncio.sleep(1)
+    finally:
+        await gateway.close()
+        await providers.close()
+
+
+def _secrets(settings: Settings) -> list[str | None]:
+    """What the references to keys stand for now: a file may hold another key than it did."""
+    return [resolve(key) for provider in settings.providers.values() for key in provider.api_keys]

@@ -36,6 +36,8 @@ SURFACES: dict[str, Surface] = {
     "/v1/messages/count_tokens": Surface(anthropic.COUNT_TOKENS, Operation.COUNT_TOKENS, "messages"),
 }
 _MODELS = "/v1/models"
+#: A longer name of a model is none, and would be kept in every place that names it.
+_NAME_CHARS = 256
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
@@ -48,7 +50,6 @@ class Surfaces:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._limit = runtime.settings.server.max_body_mb << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -62,7 +63,8 @@ class Surfaces:
                 return
             if scope["method"] != "POST":
                 raise _not_allowed("POST")
-            body = await read_body(headers, receive, self._limit)
+            limit = self._runtime.settings.server.max_body_mb << 20
+            body = await read_body(headers, receive, limit)
             exchange = Exchange(
                 dialect=dialect,
                 operation=surface.operation,
@@ -129,7 +131,13 @@ def read_envelope(body: bytes, surface: Surface) -> Envelope:
         ) from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.", remedy="Send a flatter document.") from None
-    if not bytes(getattr(envelope, surface.needs)):
+    if len(envelope.model) > _NAME_CHARS:
+        raise InvalidRequest(
+            f"The model's name has more than {_NAME_CHARS} characters.",
+            remedy="Name a route, or a model as `provider/model`.",
+            param="model",
+        )
+    if bytes(getattr(envelope, surface.needs)) in {b"", b"null"}:
         raise InvalidRequest(f"The body has no `{surface.needs}`.", remedy="Add it.", param=surface.needs)
     return envelope
 

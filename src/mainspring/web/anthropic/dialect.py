@@ -13,17 +13,16 @@ if TYPE_CHECKING:
     from mainspring.base.errors import MainspringError
 
 _TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
-    405: "invalid_request_error",
     413: "request_too_large",
-    422: "invalid_request_error",
     429: "rate_limit_error",
     504: "timeout_error",
     529: "overloaded_error",
 }
+_SERVER_ERROR = 500
 #: OpenAI's "unavailable" is Anthropic's "overloaded".
 _UNAVAILABLE, _OVERLOADED = 503, 529
 
@@ -62,7 +61,7 @@ def _status(error: MainspringError) -> int:
 
 
 def _body(error: MainspringError, status: int, request_id: str) -> dict[str, Any]:
-    kind = _TYPES.get(status, "api_error")
+    kind = _TYPES.get(status, "api_error" if status >= _SERVER_ERROR else "invalid_request_error")
     words = upstream_words(error)
     own_key = isinstance(error, ProviderRefused) and error.http_status != error.upstream_status
     message = str(error) if words is None or words.message is None or own_key else words.message
