@@ -48,6 +48,9 @@ def create_console(runtime: Runtime) -> FastAPI:
     app.add_exception_handler(MainspringError, _refuse)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(
+        Exception, _refuse
+    )  # Starlette raises it again afterwards, so that it is logged
     app.add_middleware(_Headers)
     return app
 
@@ -99,6 +102,8 @@ def _known(error: Exception) -> MainspringError:
         return error
     if isinstance(error, HTTPException) and error.status_code == 404:  # noqa: PLR2004 - the HTTP status
         return NotFound("There is no such page.", remedy="Start again from the overview.")
+    if not isinstance(error, HTTPException | RequestValidationError):
+        return MainspringError("Something went wrong inside Mainspring.", remedy="The log has the details.")
     return InvalidRequest(
         "This address or form cannot be understood.", remedy="Go back and check what was entered."
     )
