@@ -96,7 +96,7 @@ def _run(folder: Path, program: str, *arguments: str) -> None:
     subprocess.run(
         [folder / "bin" / program, "-D", folder / "data", *arguments],
         check=True,
-        timeout=60,
+        timeout=120,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

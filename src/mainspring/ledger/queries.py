@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from mainspring.base.ids import lowest_id
-from mainspring.ledger.tables import COUNTS, DAY, DIMENSIONS, GRAINS, HISTOGRAM, MINUTE
+from mainspring.ledger.tables import COUNTS, DAY, DIMENSIONS, HISTOGRAM, MINUTE
 from mainspring.ledger.types import Attempt, Feedback, Inference
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ _FAILED = "(status >= 400 OR error IS NOT NULL)"
 _STATUS = {"ok": f"NOT {_FAILED} AND NOT cut", "error": _FAILED, "cut": "cut"}
 #: Columns whose index alone finds few rows, the most selective first; a query uses the first that it has.
 _SELECTIVE = ("session", "user", "key_id")
-#: A stretch of time with no more rows than this, or with a match among so many, is read through.
-_READABLE, _DENSE = 3_000, 50
+#: The dimensions, the most selective first as far as one can tell.
+_RARE_FIRST = ("model", "feature", "route", "provider", "tenant")
+#: How many minutes with matches are looked up at once.
+_MINUTES = 100
+_MINUTE_US = MINUTE * 1_000_000
 #: Where time ends for ids: the largest millisecond that they hold.
 FOREVER_US = ((1 << 48) - 1) * 1000
 
@@ -254,57 +257,54 @@ def _condition(where: LedgerFilter, *, index: bool = True) -> tuple[str, dict[st
 def _stretches(connection: Connection, where: LedgerFilter, before: str | None) -> Iterator[tuple[str, str]]:
     """Ranges of ids, newest first, in which to look for matches.
 
-    By tenant, feature, route, provider and model there is no index: the rollups say in which days, hours and minutes
-    there are matches at all, and only those are read. With a column that has an index it is one range, unless a key
-    (which may have made half of the rows) is asked for together with something that may be rare.
+    By tenant, feature, route, provider and model there is no index: the rollups say in which minutes there are matches
+    at all, and only those are read. With a column that has an index it is one range, unless a key (which may have made
+    half of the rows) is asked for together with something that may be rare.
     """
     low, high = _ids(where)
     if before is not None:
         high = min(high, before)
-    only = {name: value for name in DIMENSIONS if (value := getattr(where, name)) is not None}
+    only = {name: value for name in _RARE_FIRST if (value := getattr(where, name)) is not None}
     picky = where.user is not None or where.session is not None
     if not only or picky or (where.key_id is not None and only.keys() == {"tenant"}):
         yield low, high
         return
     count = {"error": "errors", "cut": "cut"}.get(where.status or "", "requests")
-    everywhere = Piece(GRAINS[0], _instant(low), _instant(high) + 1000)
-    for from_us, to_us in _buckets(connection, only, count, everywhere):
-        yield max(low, lowest_id(from_us / 1_000_000)), min(high, lowest_id(to_us / 1_000_000))
-
-
-def _buckets(
-    connection: Connection, only: dict[str, str], count: str, piece: Piece
-) -> Iterator[tuple[int, int]]:
-    """Stretches of time with matches, newest first, narrowed until they are short or dense enough to be read.
-
-    Args:
-        connection: inside a transaction.
-        only: what the matches have in common.
-        count: the column of the rollups that counts them.
-        piece: where to look, and in buckets of what width first.
-    """
-    condition, parameters = _equal(only)
-    grain, low_us, high_us = piece
-    width = grain * 1_000_000
-    rows = connection.rows(
-        f"SELECT bucket_us, sum(requests), sum(CASE WHEN {condition.removeprefix(' AND ')} THEN {count} ELSE 0 END)"
-        " FROM usage_rollups WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high"
-        " GROUP BY bucket_us ORDER BY bucket_us DESC",
-        grain=grain,
-        low=low_us // width * width,
-        high=high_us,
-        **parameters,
-    )
-    for bucket, total, matches in rows:
-        if not matches:
+    begin = end = 0
+    for minute in _minutes(connection, only, count, _instant(low), _instant(high) + 1000):
+        if minute + _MINUTE_US == begin:
+            begin = minute
             continue
-        readable = total <= _READABLE or matches * _DENSE >= total or grain == MINUTE
-        if readable:
-            yield bucket, bucket + width
-        else:
-            finer = GRAINS[GRAINS.index(grain) + 1]
-            inside = Piece(finer, max(low_us, bucket), min(high_us, bucket + width))
-            yield from _buckets(connection, only, count, inside)
+        if begin:
+            yield max(low, lowest_id(begin / 1_000_000)), min(high, lowest_id(end / 1_000_000))
+        begin, end = minute, minute + _MINUTE_US
+    if begin:
+        yield max(low, lowest_id(begin / 1_000_000)), min(high, lowest_id(end / 1_000_000))
+
+
+def _minutes(
+    connection: Connection, only: dict[str, str], count: str, low_us: int, high_us: int
+) -> Iterator[int]:
+    """Minutes with matches, newest first: found day by day, a few at a time."""
+    condition = f" AND {count} > 0"
+    for index, name in enumerate(only):
+        # Only the first is looked up in its index; the others are compared.
+        condition += f' AND "{name}"' + (" || ''" if index else "") + f" = :{name}"
+    sql = (
+        "SELECT bucket_us FROM usage_rollups WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high"
+        f"{condition} GROUP BY bucket_us ORDER BY bucket_us DESC LIMIT :limit"
+    )
+    day_us = DAY * 1_000_000
+    days = connection.rows(sql, grain=DAY, low=low_us // day_us * day_us, high=high_us, limit=1 << 40, **only)
+    for (day,) in days:
+        high = min(high_us, day + day_us)
+        while True:
+            low = max(low_us // _MINUTE_US * _MINUTE_US, day)
+            found = connection.rows(sql, grain=MINUTE, low=low, high=high, limit=_MINUTES, **only)
+            yield from (minute for (minute,) in found)
+            if len(found) < _MINUTES:
+                break
+            high = found[-1][0]
 
 
 def _instant(request_id: str) -> int:

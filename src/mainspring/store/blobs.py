@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,17 +136,14 @@ def open_blobs(url: str) -> BlobStore:
             return store.MemoryStore()
         if scheme == "file":
             return store.LocalStore(Path(rest), mkdir=True)
-        options: dict[str, Any] = {}
+        # A payload waits for this: give up long before the three minutes that obstore would try.
+        options: dict[str, Any] = {"retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}}
         if scheme == "s3":
-            options = _s3_options()
+            # One blob is deleted at a time, and stores that only resemble S3 often lack the call for many.
+            options["disable_bulk_delete"] = True
+            # An endpoint without TLS (a store on the local network) has to be allowed in so many words.
+            if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+                options["client_options"] = {"allow_http": True}
         return store.from_url(url, **options)
 
     return BlobStore(connect, url)
-
-
-def _s3_options() -> dict[str, Any]:
-    """A plain-HTTP endpoint (a MinIO on the local network) must be allowed in so many words."""
-    import os  # noqa: PLC0415 - placeholder
-
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    return {"client_options": {"allow_http": True}} if endpoint.startswith("http://") else {}

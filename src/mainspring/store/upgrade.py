@@ -42,8 +42,11 @@ def upgrade(driver_connection: Any, dialect: Dialect) -> None:
 
     The caller commits or rolls back.
     """
-    url = "sqlite://" if dialect == "sqlite" else "postgresql+psycopg://"
-    engine = create_engine(url, creator=lambda: _Held(driver_connection), poolclass=StaticPool)
+    url, options = "sqlite://", {}
+    if dialect == "postgresql":
+        # Looking for the hstore type wants a connection, not something that acts like one; we have no such columns.
+        url, options = "postgresql+psycopg://", {"use_native_hstore": False}
+    engine = create_engine(url, creator=lambda: _Held(driver_connection), poolclass=StaticPool, **options)
     with engine.connect() as connection:
         command.upgrade(_config(connection=connection), "head")
 

@@ -200,7 +200,8 @@ class Writer:
                 session.commit()
             except Exception as error:  # noqa: BLE001 - judged below; the thread must outlive every error
                 trouble = self._line.undo(error)
-                doubt = doubt or committing
+                # An answer to the commit that never came: it may have happened.
+                doubt = doubt or (committing and trouble is Trouble.LOST)
                 if trouble is Trouble.REFUSED:
                     if apart:
                         entries = self._fail(entries, _refused(error))

@@ -145,7 +145,18 @@ CREATE TABLE usage_rollups (
     output_tokens_sq DOUBLE PRECISION NOT NULL, 
     cost_sq DOUBLE PRECISION NOT NULL, 
     PRIMARY KEY (grain, bucket_us, tenant, feature, route, provider, model)
-);
+)
+ WITH (fillfactor = 70);
+
+CREATE INDEX ix_usage_rollups_tenant ON usage_rollups (grain, tenant, bucket_us);
+
+CREATE INDEX ix_usage_rollups_feature ON usage_rollups (grain, feature, bucket_us);
+
+CREATE INDEX ix_usage_rollups_route ON usage_rollups (grain, route, bucket_us);
+
+CREATE INDEX ix_usage_rollups_provider ON usage_rollups (grain, provider, bucket_us);
+
+CREATE INDEX ix_usage_rollups_model ON usage_rollups (grain, model, bucket_us);
 
 CREATE TABLE usage_totals (
     grain BIGINT NOT NULL, 
@@ -197,7 +208,8 @@ CREATE TABLE usage_totals (
     h28 BIGINT NOT NULL, 
     h29 BIGINT NOT NULL, 
     PRIMARY KEY (grain, bucket_us, tenant)
-);
+)
+ WITH (fillfactor = 70);
 
 CREATE TABLE usage_by_user (
     bucket_us BIGINT NOT NULL, 
@@ -220,7 +232,8 @@ CREATE TABLE usage_by_user (
     first_token_us BIGINT NOT NULL, 
     latency_sq DOUBLE PRECISION NOT NULL, 
     PRIMARY KEY (bucket_us, tenant, key_id, "user")
-);
+)
+ WITH (fillfactor = 70);
 
 CREATE TABLE keys (
     id TEXT COLLATE "C" NOT NULL, 

@@ -149,6 +149,16 @@ CREATE TABLE usage_rollups (
 )
  WITHOUT ROWID;
 
+CREATE INDEX ix_usage_rollups_tenant ON usage_rollups (grain, tenant, bucket_us);
+
+CREATE INDEX ix_usage_rollups_feature ON usage_rollups (grain, feature, bucket_us);
+
+CREATE INDEX ix_usage_rollups_route ON usage_rollups (grain, route, bucket_us);
+
+CREATE INDEX ix_usage_rollups_provider ON usage_rollups (grain, provider, bucket_us);
+
+CREATE INDEX ix_usage_rollups_model ON usage_rollups (grain, model, bucket_us);
+
 CREATE TABLE usage_totals (
     grain BIGINT NOT NULL, 
     bucket_us BIGINT NOT NULL, 

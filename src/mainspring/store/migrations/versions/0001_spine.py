@@ -6,6 +6,8 @@ Revises:
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -151,6 +153,8 @@ def _usage() -> None:
     def squares(*names: str) -> list[sa.Column[float]]:
         return [sa.Column(name, sa.Double, nullable=False) for name in names]
 
+    # Rows are found by key and updated often: stored in order of their key, with room to be updated in place.
+    options: dict[str, Any] = {"sqlite_with_rowid": False, "postgresql_with": {"fillfactor": 70}}
     op.create_table(
         "usage_rollups",
         sa.Column("grain", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -160,8 +164,11 @@ def _usage() -> None:
         *squares("latency_sq"),
         *histogram(),
         *squares("first_token_sq", "output_tokens_sq", "cost_sq"),
-        sqlite_with_rowid=False,
+        **options,
     )
+    # Written once for a new bucket, not again when its sums grow.
+    for name in ("tenant", "feature", "route", "provider", "model"):
+        op.create_index(f"ix_usage_rollups_{name}", "usage_rollups", ["grain", name, "bucket_us"])
     op.create_table(
         "usage_totals",
         sa.Column("grain", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -170,7 +177,7 @@ def _usage() -> None:
         *sums(),
         *squares("latency_sq"),
         *histogram(),
-        sqlite_with_rowid=False,
+        **options,
     )
     op.create_table(
         "usage_by_user",
@@ -178,7 +185,7 @@ def _usage() -> None:
         *keys("tenant", "key_id", "user"),
         *sums(),
         *squares("latency_sq"),
-        sqlite_with_rowid=False,
+        **options,
     )
 
 

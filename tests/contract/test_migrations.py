@@ -1,0 +1,158 @@
+"""The schema: made in an empty database, brought up to date in an old one, left alone in a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import subprocess
+import sys
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mainspring.base.errors import MigrationError
+from mainspring.store import open_database
+from mainspring.store.migrate import HEAD
+
+if TYPE_CHECKING:
+    from mainspring.store import Connection
+
+
+def described(connection: Connection) -> list[Any]:
+    """Everything about the schema that a difference would show in."""
+    if connection.dialect == "sqlite":
+        rows = connection.rows("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name")
+        return [[kind, name, table, " ".join((sql or "").split())] for kind, name, table, sql in rows]
+    return [
+        connection.rows(
+            "SELECT table_name, column_name, data_type, is_nullable, column_default, collation_name, is_identity"
+            " FROM information_schema.columns WHERE table_schema = 'public' ORDER BY table_name, ordinal_position"
+        ),
+        connection.rows(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname"
+        ),
+    ]
+
+
+async def schema_of(url: str) -> list[Any]:
+    database = await open_database(url)
+    try:
+        return await database.read(described)
+    finally:
+        await database.close()
+
+
+def run_sql(url: str, *statements: str) -> None:
+    """Before there is a schema, nothing of ours can open the database: speak to it directly."""
+    if url.startswith("sqlite"):
+        import sqlite3  # noqa: PLC0415 - one of two drivers
+
+        raw: Any = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    else:
+        import psycopg  # noqa: PLC0415 - one of two drivers
+
+        raw = psycopg.connect(url, autocommit=True)
+    for statement in statements:
+        raw.execute(statement)
+    raw.close()
+
+
+async def test_an_empty_database_gets_the_schema(database_url: str) -> None:
+    database = await open_database(database_url)
+    rows = await database.read(lambda connection: connection.rows("SELECT version_num FROM alembic_version"))
+    assert rows == [(HEAD,)]
+    await database.close()
+
+
+async def test_opening_again_changes_nothing(database_url: str) -> None:
+    assert await schema_of(database_url) == await schema_of(database_url)
+
+
+async def test_an_old_schema_is_brought_up_to_date_and_equals_a_fresh_one(database_url: str) -> None:
+    """A database before the first revision takes the long way, through every revision."""
+    run_sql(
+        database_url,
+        "CREATE TABLE alembic_version (\n    version_num VARCHAR(32) NOT NULL, \n"
+        "    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)\n)",
+    )
+    upgraded = await schema_of(database_url)
+    if database_url.startswith("sqlite"):
+        fresh = await schema_of(f"{database_url}.fresh")
+    else:
+        run_sql(database_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+        fresh = await schema_of(database_url)
+    assert upgraded == fresh
+
+
+async def test_a_newer_schema_is_refused(database_url: str) -> None:
+    await schema_of(database_url)
+    run_sql(database_url, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(MigrationError, match="9999"):
+        await open_database(database_url)
+
+
+async def test_a_migration_that_fails_leaves_the_database_as_it_was(database_url: str) -> None:
+    run_sql(
+        database_url,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
+        "CREATE TABLE feedback (mine TEXT)",
+    )
+    with pytest.raises(MigrationError):
+        await open_database(database_url)
+    run_sql(database_url, "DROP TABLE feedback")
+    await schema_of(database_url)
+
+
+def _open(url: str) -> None:
+    async def work() -> None:
+        database = await open_database(url)
+        await database.write(
+            lambda connection: connection.run(
+                "INSERT INTO versions (name, value) VALUES ('starts', 1)"
+                " ON CONFLICT (name) DO UPDATE SET value = versions.value + 1"
+            )
+        )
+        await database.close()
+
+    asyncio.run(work())
+
+
+async def test_processes_that_start_together_make_the_schema_once(database_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_open, args=(database_url,)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        await asyncio.to_thread(process.join, 60)
+        assert process.exitcode == 0
+    database = await open_database(database_url)
+    row = await database.read(
+        lambda connection: connection.one("SELECT value FROM versions WHERE name = 'starts'")
+    )
+    assert row == (4,)
+    await database.close()
+
+
+def test_the_prepared_sql_is_what_the_revisions_print() -> None:
+    from mainspring.store.upgrade import head, render  # noqa: PLC0415 - loads Alembic
+
+    assert head() == HEAD
+    for dialect in ("sqlite", "postgresql"):
+        prepared = files("mainspring.store.migrations").joinpath(f"{dialect}.sql").read_text("utf-8")
+        assert prepared == render(dialect), "run `python -m mainspring.store.migrations`"
+
+
+def test_a_schema_that_is_up_to_date_loads_neither_alembic_nor_sqlalchemy(sqlite_url: str) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from mainspring.store import open_database, open_blobs\n"
+        "async def work():\n"
+        f"    for _ in range(2): await (await open_database({sqlite_url!r})).close()\n"
+        "asyncio.run(work())\n"
+        "print([name for name in ('alembic', 'sqlalchemy', 'psycopg', 'obstore') if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
