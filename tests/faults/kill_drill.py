@@ -191,13 +191,12 @@ def judge(number: int, work: Round, rows: list[tuple[str, str, int]], restart_se
 def provider_process() -> Iterator[str]:
     """The scripted provider in a process of its own; yields its URL."""
     command = [sys.executable, "-m", "tests.support.provider_server", "--port", "0", "--keep", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait(10)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
 
 
 def drill(

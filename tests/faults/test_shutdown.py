@@ -29,13 +29,13 @@ def _body(model: str = "openai/test", *, stream: bool = False) -> dict[str, Any]
 async def test_open_streams_are_drained(start_server: Callable[..., RunningServer]) -> None:
     server = await asyncio.to_thread(start_server)
     key = server.create_key()
-    caller = Caller(server.url, key)
-    await caller.send(
-        CHAT, _body("openai/t+words=20+gap=0.1", stream=True), {"x-mainspring-session": "drained"}
-    )
-    await caller.read_until(b"w1")
-    server.send_signal(signal.SIGTERM)
-    whole = await caller.read_until(b"0\r\n\r\n")
+    with Caller(server.url, key) as caller:
+        await caller.send(
+            CHAT, _body("openai/t+words=20+gap=0.1", stream=True), {"x-mainspring-session": "drained"}
+        )
+        await caller.read_until(b"w1")
+        server.send_signal(signal.SIGTERM)
+        whole = await caller.read_until(b"0\r\n\r\n")
     assert b"w19" in whole
     assert b"data: [DONE]" in whole
     assert await asyncio.to_thread(server.wait, 10) == 0
@@ -49,13 +49,13 @@ async def test_what_cannot_be_drained_ends_as_an_error(
 ) -> None:
     config = provider_config(provider.url).replace("drain_seconds = 5", "drain_seconds = 0.5")
     server = await asyncio.to_thread(start_server, config)
-    caller = Caller(server.url, server.create_key())
-    await caller.send(
-        CHAT, _body("openai/t+words=200+gap=0.1", stream=True), {"x-mainspring-session": "undrained"}
-    )
-    await caller.read_until(b"w1")
-    server.send_signal(signal.SIGTERM)
-    whole = await caller.read_for(8)
+    with Caller(server.url, server.create_key()) as caller:
+        await caller.send(
+            CHAT, _body("openai/t+words=200+gap=0.1", stream=True), {"x-mainspring-session": "undrained"}
+        )
+        await caller.read_until(b"w1")
+        server.send_signal(signal.SIGTERM)
+        whole = await caller.read_for(8)
     assert b"[DONE]" not in whole
     await asyncio.to_thread(server.wait, 10)
     await asyncio.to_thread(server.start)

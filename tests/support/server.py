@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -98,6 +99,9 @@ class RunningServer:
             str(self.port),
         ]
         command += ["--workers", str(self._workers)]
+        if (setpriv := shutil.which("setpriv")) is not None:
+            # Where the tests themselves are killed, the server must not live on.
+            command = [setpriv, "--pdeathsig", "KILL", "--", *command]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,

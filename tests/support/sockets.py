@@ -7,7 +7,7 @@ import json
 import socket
 import struct
 import time
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 
@@ -24,7 +24,7 @@ def request_bytes(path: str, key: str, body: bytes, headers: dict[str, str] | No
 
 
 class Caller:
-    """One caller who may hang up.
+    """One caller who may hang up; does so at the end of a `with` at the latest.
 
     Args:
         url: the root of the server.
@@ -37,6 +37,13 @@ class Caller:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._received = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     async def send(self, path: str, document: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         """Connect and send one request."""

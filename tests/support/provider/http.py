@@ -57,7 +57,7 @@ class Received:
 
 
 class _Broken(Exception):
-    """The script says that the connection ends here."""
+    """The connection ends here, because the script says so or the other side left."""
 
 
 class Connection(asyncio.Protocol):
@@ -255,6 +255,8 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, data: bytes) -> None:
         assert self._transport is not None
+        if self._transport.is_closing():
+            raise _Broken
         self._transport.write(data)
         if not self._may_write.is_set():
             await self._may_write.wait()
