@@ -127,10 +127,24 @@ Tenant = Annotated[
     str | None,
     Query(max_length=200, pattern=NO_NUL, description="Only this tenant. A member sees only its own anyway."),
 ]
+#: What the document says of a time. It is read more leniently: any RFC 3339 time, and sums such as `1d12h`.
+_DATE = (
+    r"(?:19[7-9]\d|2\d{3})-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])"
+    r"|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
+)
+_CLOCK = r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-2]):[0-5]\d)"
+TIME_PATTERN = rf"^(?:[1-9][0-9]{{0,2}}[smhdw]|{_DATE}(?:{_CLOCK})?)$"
 Since = Annotated[
     str | None,
-    Query(max_length=40, description="From when: how long ago (`7d`, `12h`) or a time (RFC 3339)."),
+    Query(
+        description="From when: how long ago (`7d`, `12h`) or a time (RFC 3339).",
+        json_schema_extra={"pattern": TIME_PATTERN},
+    ),
 ]
 Until = Annotated[
-    str | None, Query(max_length=40, description="To when, exclusive: as `since`; by default now.")
+    str | None,
+    Query(
+        description="To when, exclusive: as `since`; by default now.",
+        json_schema_extra={"pattern": TIME_PATTERN},
+    ),
 ]

@@ -28,7 +28,7 @@ _LONGEST_COMMENT = 10_000
 
 
 class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What is said of an answer: a number, a boolean or a category as `value`, or a comment, or both."""
+    """What is said of an answer: a number, a boolean or a category, a comment, or just a name (`copied`)."""
 
     request_id: str
     name: Annotated[str, Meta(min_length=1, max_length=_LONGEST_NAME, pattern=NAME_PATTERN)]
@@ -87,10 +87,6 @@ async def list_feedback(
 
 
 def _checked(given: FeedbackRequest) -> FeedbackRequest:
-    if given.value is None and not given.comment:
-        raise Unprocessable(
-            "There is neither a value nor a comment.", remedy="Give one of them.", param="value"
-        )
     if isinstance(given.value, float) and not math.isfinite(given.value):
         raise Unprocessable("value must be a finite number.", param="value")
     return given

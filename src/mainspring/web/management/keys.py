@@ -13,6 +13,7 @@ from mainspring.keys.service import LONGEST_OVERLAP_SECONDS
 from mainspring.keys.validation import LONGEST_NAME, MOST_MODELS, NAME_PATTERN
 from mainspring.web.management import views
 from mainspring.web.management.access import (
+    TIME_PATTERN,
     After,
     AskingAdmin,
     Id,
@@ -48,7 +49,7 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     tenant: Name
     role: Literal["member", "admin"] = "member"
     models: Annotated[list[Name], Meta(min_length=1, max_length=MOST_MODELS)] | None = None
-    expires: str | None = None
+    expires: Annotated[str, Meta(extra_json_schema={"pattern": TIME_PATTERN})] | None = None
     payloads: bool | None = None
     rps: Annotated[float, Meta(gt=0)] | None = None
     budget: Budget | None = None

@@ -95,7 +95,7 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     status = error.status_code
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["allow"] = ", ".join(sorted(_allowed(request)))
     code, detail = _CODES.get(status, "http_error"), _DETAILS.get(status, str(error.detail))
