@@ -19,6 +19,8 @@ _HOUR, _DAY = 3600, 86_400
 #: Seconds that may lie between two labels of time; and how many labels fit the width of a phone.
 _GAPS = (900, _HOUR, 6 * _HOUR, _DAY, 2 * _DAY, 7 * _DAY)
 _MOST_LABELS = 4.5
+#: Below it a value is nought to the eye, and its logarithm leaves the range of floats.
+_SMALLEST = 1e-12
 #: The share of its slot that a bar fills.
 _BAR = 0.74
 
@@ -141,7 +143,7 @@ def lines(
 
 def axis(largest: float, *, whole: bool = False) -> tuple[float, float]:
     """The top of an axis from nought, and its step: at most five round steps that hold the largest value."""
-    if largest <= 0:
+    if largest < _SMALLEST:
         return (4.0, 1.0) if whole else (1.0, 0.25)
     rough = largest / 4
     power = 10.0 ** math.floor(math.log10(rough))
