@@ -11,11 +11,12 @@ import anthropic
 import openai
 import pytest
 from tests.support.conversations import user
+from tests.support.server import RunningServer, provider_config, running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from tests.support.server import RunningServer
+    from tests.support.provider_server import ProviderServer
 
 #: What the script does, and what the ledger may call it: error codes and outcomes of the attempt.
 STREAMS = {
@@ -61,38 +62,46 @@ CASES = [(traits, True, *expected) for traits, expected in STREAMS.items()]
 CASES += [(traits, False, *expected) for traits, expected in WHOLE.items()]
 
 
+PROVIDERS = ("openai", "anthropic")
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer) -> Iterator[RunningServer]:
+    """A server with little patience, so that what hangs is over soon."""
+    config = provider_config(provider.url, first_token=1, idle=1, total=2.5)
+    with running(RunningServer(tmp_path_factory.mktemp("hasty"), config)) as server:
+        yield server
+
+
 @pytest.fixture
-async def clients(
-    server: RunningServer, member_key: str
-) -> AsyncIterator[tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic]]:
-    oai = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=member_key, max_retries=0, timeout=30)
-    claude = anthropic.AsyncAnthropic(base_url=server.url, api_key=member_key, max_retries=0, timeout=30)
+async def clients(hasty: RunningServer) -> AsyncIterator[tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic]]:
+    key = hasty.create_key()
+    oai = openai.AsyncOpenAI(base_url=f"{hasty.url}/v1", api_key=key, max_retries=0, timeout=30)
+    claude = anthropic.AsyncAnthropic(base_url=hasty.url, api_key=key, max_retries=0, timeout=30)
     async with oai, claude:
         yield oai, claude
 
 
-@pytest.mark.parametrize("provider_name", ["openai", "anthropic"])
 @pytest.mark.parametrize("surface", ["chat", "messages", "responses", "completions"])
 async def test_every_failure_is_an_error(
-    server: RunningServer,
-    clients: tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic],
-    surface: str,
-    provider_name: str,
+    hasty: RunningServer, clients: tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic], surface: str
 ) -> None:
-    feature = f"broken-{surface}-{provider_name}"
+    feature = f"broken-{surface}"
+    cases = [(provider_name, *case) for provider_name in PROVIDERS for case in CASES]
     results = await asyncio.gather(
-        *(_ask(clients, surface, provider_name, feature, case[0], stream=case[1]) for case in CASES)
+        *(
+            _ask(clients, surface, name, feature, traits, stream=stream)
+            for name, traits, stream, _, _ in cases
+        )
     )
     wrong = [
-        f"{traits} stream={stream}: {result}"
-        for (traits, stream, _, _), result in zip(CASES, results, strict=True)
+        f"{name} {traits} stream={stream}: {result}"
+        for (name, traits, stream, _, _), result in zip(cases, results, strict=True)
         if result != "the client's own error"
     ]
-    rows = {
-        row["user"]: row for row in await asyncio.to_thread(server.wait_rows, len(CASES), feature=feature)
-    }
-    for traits, stream, errors, outcomes in CASES:
-        wrong += _wrong_with(rows[f"{traits} {stream}"], traits, errors, outcomes, stream=stream)
+    rows = {row["user"]: row for row in await asyncio.to_thread(hasty.wait_rows, len(cases), feature=feature)}
+    for name, traits, stream, errors, outcomes in cases:
+        wrong += _wrong_with(rows[f"{name} {traits} {stream}"], traits, errors, outcomes, stream=stream)
     assert not wrong, "\n".join(wrong)
 
 
@@ -111,7 +120,10 @@ async def _ask(
     common: dict[str, Any] = {
         "model": f"{provider_name}/t+words=12+gap=0.01+{traits}",
         "stream": stream,
-        "extra_headers": {"x-mainspring-feature": feature, "x-mainspring-user": f"{traits} {stream}"},
+        "extra_headers": {
+            "x-mainspring-feature": feature,
+            "x-mainspring-user": f"{provider_name} {traits} {stream}",
+        },
     }
     try:
         answer: Any
@@ -154,4 +166,4 @@ def _wrong_with(
         complaints.append(f"status {row['status']}")
     if row["finish_reason"] is not None:
         complaints.append(f"finish reason {row['finish_reason']}")
-    return [f"{traits} stream={stream}: {complaint} in the ledger" for complaint in complaints]
+    return [f"{row['user']}: {complaint} in the ledger" for complaint in complaints]
