@@ -28,9 +28,10 @@ _STATUS = {"ok": f"NOT {_FAILED} AND NOT cut", "error": _FAILED, "cut": "cut"}
 _SELECTIVE = ("session", "user", "key_id")
 #: The dimensions, the most selective first as far as one can tell.
 _RARE_FIRST = ("model", "feature", "route", "provider", "tenant")
-#: How many minutes with matches are looked up at once.
+#: How many minutes with matches are looked up at first.
 _MINUTES = 100
 _MINUTE_US = MINUTE * 1_000_000
+_GAP_US = 5 * _MINUTE_US
 #: Where time ends for ids: the largest millisecond that they hold.
 FOREVER_US = ((1 << 48) - 1) * 1000
 
@@ -269,42 +270,46 @@ def _stretches(connection: Connection, where: LedgerFilter, before: str | None) 
     if not only or picky or (where.key_id is not None and only.keys() == {"tenant"}):
         yield low, high
         return
-    count = {"error": "errors", "cut": "cut"}.get(where.status or "", "requests")
-    begin = end = 0
-    for minute in _minutes(connection, only, count, _instant(low), _instant(high) + 1000):
-        if minute + _MINUTE_US == begin:
-            begin = minute
-            continue
-        if begin:
-            yield max(low, lowest_id(begin / 1_000_000)), min(high, lowest_id(end / 1_000_000))
-        begin, end = minute, minute + _MINUTE_US
-    if begin:
-        yield max(low, lowest_id(begin / 1_000_000)), min(high, lowest_id(end / 1_000_000))
+    for from_us, to_us in _busy(connection, only, _instant(low), _instant(high) + 1000):
+        yield max(low, lowest_id(from_us / 1_000_000)), min(high, lowest_id(to_us / 1_000_000))
 
 
-def _minutes(
-    connection: Connection, only: dict[str, str], count: str, low_us: int, high_us: int
-) -> Iterator[int]:
-    """Minutes with matches, newest first: found day by day, a few at a time."""
-    condition = f" AND {count} > 0"
+def _busy(
+    connection: Connection, only: dict[str, str], low_us: int, high_us: int
+) -> Iterator[tuple[int, int]]:
+    """Stretches of minutes with matches, newest first: found day by day, a few and then more at a time."""
+    condition = ""
     for index, name in enumerate(only):
         # Only the first is looked up in its index; the others are compared.
         condition += f' AND "{name}"' + (" || ''" if index else "") + f" = :{name}"
+    # Nothing but columns of the index is named here: with others, SQLite would rather walk the whole table.
     sql = (
         "SELECT bucket_us FROM usage_rollups WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high"
         f"{condition} GROUP BY bucket_us ORDER BY bucket_us DESC LIMIT :limit"
     )
     day_us = DAY * 1_000_000
     days = connection.rows(sql, grain=DAY, low=low_us // day_us * day_us, high=high_us, limit=1 << 40, **only)
+    limit = _MINUTES
     for (day,) in days:
-        high = min(high_us, day + day_us)
-        while True:
-            low = max(low_us // _MINUTE_US * _MINUTE_US, day)
-            found = connection.rows(sql, grain=MINUTE, low=low, high=high, limit=_MINUTES, **only)
-            yield from (minute for (minute,) in found)
-            if len(found) < _MINUTES:
-                break
-            high = found[-1][0]
+        low, high = max(low_us // _MINUTE_US * _MINUTE_US, day), min(high_us, day + day_us)
+        while low < high:
+            found = connection.rows(sql, grain=MINUTE, low=low, high=high, limit=limit, **only)
+            yield from _runs([minute for (minute,) in found])
+            high = found[-1][0] if len(found) == limit else low
+            limit = min(limit * 2, DAY)
+
+
+def _runs(minutes: list[int]) -> Iterator[tuple[int, int]]:
+    """Minutes, newest first, as runs that may have small gaps: reading a few rows more beats asking once more."""
+    begin = end = 0
+    for minute in minutes:
+        if begin - minute > _GAP_US and begin:
+            yield begin, end
+            begin = 0
+        end = end if begin else minute + _MINUTE_US
+        begin = minute
+    if begin:
+        yield begin, end
 
 
 def _instant(request_id: str) -> int:

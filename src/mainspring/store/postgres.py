@@ -195,17 +195,17 @@ class PostgresSession:
     def rows(self, sql: str, /, **parameters: Any) -> list[Row]:
         """See `Connection.rows`."""
         self._settle()
-        return self.raw.execute(_placeholders(sql), parameters).fetchall()
+        return self.raw.execute(_placeholders(sql), _storable(parameters)).fetchall()
 
     def one(self, sql: str, /, **parameters: Any) -> Row | None:
         """See `Connection.one`."""
         self._settle()
-        return self.raw.execute(_placeholders(sql), parameters).fetchone()
+        return self.raw.execute(_placeholders(sql), _storable(parameters)).fetchone()
 
     def run(self, sql: str, /, **parameters: Any) -> int:
         """See `Connection.run`."""
         self._settle()
-        return self.raw.execute(_placeholders(sql), parameters).rowcount
+        return self.raw.execute(_placeholders(sql), _storable(parameters)).rowcount
 
     def insert(self, sheet: Sheet, rows: Sequence[Sequence[Any]]) -> None:
         """See `Connection.insert`."""
@@ -242,13 +242,21 @@ def _documents(rows: Sequence[Sequence[Any]]) -> Iterator[str]:
         yield f"[{','.join(encoded[start:])}]"
 
 
+def _storable(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Postgres has no text with a NUL in it. The replacement character says that something stood there."""
+    for name, value in parameters.items():
+        if isinstance(value, str) and "\0" in value:
+            parameters[name] = value.replace("\0", "\ufffd")
+    return parameters
+
+
 _encoder = msgspec.json.Encoder()
 
 
 def _encode(row: Sequence[Any]) -> str:
     text = _encoder.encode(row)
     if b"\\u0000" in text:
-        # Postgres has no text with a NUL in it. The replacement character says that something stood there.
+        # See _storable; documents inside of the row escape theirs as text, which is fine.
         row = [value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in row]
         text = _encoder.encode(row)
     return text.decode()
