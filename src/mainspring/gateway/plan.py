@@ -113,13 +113,12 @@ class Planner:
                     remedy=f"Configured are: {', '.join(known)}. A known provider appears when its key is set.",
                 )
             targets.append(_target(provider, model))
-        count = len(targets)
         # What a route does not set of its timeouts is as in the defaults.
         own = {field: getattr(route.timeouts, field) for field in route.timeouts.model_fields_set}
         return Plan(
             targets=tuple(targets),
             route=name,
-            why=f"route {name}: first of {count} targets" if count > 1 else f"route {name}",
+            why=f"route {name}",
             timeouts=self._settings.defaults.timeouts.model_copy(update=own),
             payloads=_first(route.payloads, self._settings.defaults.payloads, self._settings.ledger.payloads),
         )

@@ -57,7 +57,7 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
         parent_span_id=attribution.parent_span_id,
         dialect=exchange.dialect.name,
         route=plan.route if plan is not None else None,
-        why=plan.why if plan is not None else None,
+        why=_why(exchange),
         requested_model=exchange.envelope.model,
         provider=target.provider if target is not None else None,
         model=(seen.model if seen is not None else None) or (target.model if target is not None else None),
@@ -83,6 +83,16 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
         return row, None
     response = b"".join(exchange.answer) + exchange.refusal
     return row, Payload(id=exchange.id, request=exchange.body, response=response or None)
+
+
+def _why(exchange: Exchange) -> str | None:
+    """Why this target: the plan's reason, and what became of those before it."""
+    plan, target = exchange.plan, exchange.target
+    if plan is None or target is None or len(plan.targets) == 1:
+        return plan.why if plan is not None else None
+    failed = [f"{attempt.provider}/{attempt.model} {attempt.outcome}" for attempt in exchange.attempts[:-1]]
+    after = f" after {', '.join(failed)}" if failed else ""
+    return f"{plan.why}: target {plan.targets.index(target) + 1} of {len(plan.targets)}{after}"
 
 
 def _usage(exchange: Exchange) -> Usage:
