@@ -30,6 +30,7 @@ User = Annotated[str | None, typer.Option("--user", help="Only this user.")]
 Feature = Annotated[str | None, typer.Option("--feature", help="Only this feature.")]
 Model = Annotated[str | None, typer.Option("--model", help="Only answers of this model.")]
 Status = Annotated[str | None, typer.Option("--status", help="Only ok, error or cut.")]
+_FORMATS: tuple[Literal["parquet", "jsonl"], ...] = ("parquet", "jsonl")
 _STATUSES: tuple[Literal["ok", "error", "cut"], ...] = ("ok", "error", "cut")
 
 
@@ -113,15 +114,21 @@ def export(
     """Write answers to a Parquet or JSON Lines file."""
     from mainspring.ledger.export import export as write  # noqa: PLC0415 - with the rooms, only when it runs
 
-    if form not in {"parquet", "jsonl"}:
+    kind = next((known for known in _FORMATS if known == form), None)
+    if kind is None:
         raise InvalidRequest(
             f"--format: there is no format {form!r}.", remedy="Use parquet or jsonl.", param="--format"
         )
-    target = path or Path(f"ledger.{form}")
+    target = path or Path(f"ledger.{kind}")
     where = _where(tenant=tenant, since=since, until=until)
-    rows = with_runtime(
-        config, lambda runtime: write(runtime.ledger, where, target, form, progress=_progress)
-    )
+    try:
+        rows = with_runtime(
+            config, lambda runtime: write(runtime.ledger, where, target, format=kind, progress=_progress)
+        )
+    except OSError as error:
+        raise InvalidRequest(
+            f"{target} cannot be written: {error.strerror}.", remedy="Name another file.", param="path"
+        ) from None
     if sys.stderr.isatty():
         sys.stderr.write("\r")
     typer.echo(f"{rows} answers written to {target}.")

@@ -176,6 +176,7 @@ class TestLedger:
         assert (ran.code, ran.out) == (0, f"2 answers written to out.{form}.\n")
         assert (tmp_path / f"out.{form}").stat().st_size > 0
         assert mainspring("ledger", "export", "--format", "csv").code == 2
+        assert mainspring("ledger", "export", f"no/such/folder.{form}", "--format", form).code == 2
 
 
 def test_usage(mainspring: Run, record: Callable[..., None]) -> None:
