@@ -163,6 +163,8 @@ class Connection(asyncio.Protocol):
         """A piece of the body was read."""
         if self._inflate is not None:
             body = self._inflate.decompress(body)
+            if not body:
+                return  # nothing can be told from it yet; an empty piece would look like the end
         self._parts.append(body)
         self._size += len(body)
         if not self._whole:
