@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: An answer that is not kept is remembered to here, for our own count should the provider's be missing.
 _COUNTED_BYTES = 4 << 20
+#: A stream that is kept, to here: a model that never stops must not fill the memory.
+_KEPT_BYTES = 64 << 20
 
 
 async def relay_whole(exchange: Exchange, body: bytes, record: Callable[[Exchange], Awaitable[None]]) -> None:
@@ -104,5 +106,5 @@ async def _relay_content(exchange: Exchange, stream: OpenStream) -> None:
 
 def _keep(exchange: Exchange, piece: bytes) -> None:
     exchange.response_bytes += len(piece)
-    if exchange.store_payloads or exchange.response_bytes < _COUNTED_BYTES:
+    if exchange.response_bytes < (_KEPT_BYTES if exchange.store_payloads else _COUNTED_BYTES):
         exchange.answer.append(piece)

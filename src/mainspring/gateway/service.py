@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import monotonic
-from mainspring.base.errors import ClientGone, MainspringError, Overloaded
-from mainspring.base.logging import get_logger
+from mainspring.base.errors import ClientGone, InvalidRequest, MainspringError, Overloaded
+from mainspring.base.logging import get_logger, request_id
 from mainspring.gateway.authenticate import authenticate
 from mainspring.gateway.call import call_whole, open_stream
 from mainspring.gateway.plan import Planner, plan
@@ -66,6 +66,7 @@ class Gateway:
     async def handle(self, exchange: Exchange) -> None:
         """Take a request all the way to its answer or its error. Raises nothing but a cancellation from outside."""
         exchange.task = asyncio.current_task()
+        request_id.set(exchange.id)  # the task ends with the request, and its context with it
         self.watch.add(exchange)
         try:
             await self._answer(exchange)
@@ -81,6 +82,9 @@ class Gateway:
             if exchange.principal is not None and not exchange.recorded:
                 await asyncio.shield(self._record_quietly(exchange))
             raise
+        except RecursionError:  # the envelope was read on a shallower stack than what follows it
+            deep = InvalidRequest("The body is nested too deeply.", remedy="Send a flatter document.")
+            await self._refuse(exchange, deep)
         except Exception as error:  # noqa: BLE001 - a bug of ours must still end in the caller's dialect
             _log.exception("unexpected_error", request_id=exchange.id, error=type(error).__name__)
             unexpected = MainspringError(

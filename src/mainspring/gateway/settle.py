@@ -81,7 +81,10 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
     )
     if not exchange.store_payloads:
         return row, None
-    response = b"".join(exchange.answer) + exchange.refusal
+    response = b"".join(exchange.answer)
+    if len(response) < exchange.response_bytes:
+        row.extra = {"payload_truncated_at": len(response)}
+    response += exchange.refusal
     return row, Payload(id=exchange.id, request=exchange.body, response=response or None)
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.base.errors import ConfigError, StoreError
-from mainspring.base.logging import get_logger
+from mainspring.base.logging import configure, get_logger
 from mainspring.base.settings import load, resolve
 from mainspring.base.telemetry import Meter
 from mainspring.gateway import Gateway
-from mainspring.keys import KeyRing
+from mainspring.keys import ADMIN_KEY_FILE, KeyRing
 from mainspring.ledger import Ledger
 from mainspring.providers import Providers
 from mainspring.store import BlobStore, Database, open_blobs, open_database
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Callable
 
     from mainspring.base.settings import Settings
-
-ADMIN_KEY_FILE = Path(".mainspring/admin.key")
 
 _log = get_logger(__name__)
 
@@ -50,8 +48,7 @@ class Runtime:
         self.meter = Meter()
         #: Readiness is false while this is set.
         self.draining = False
-        #: The admin key, if it was made just now: to be shown once.
-        self.first_admin_key: str | None = None
+        self._reloading = asyncio.Lock()
         self._serves = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,6 +86,10 @@ class Runtime:
         Returns:
             Whether a new configuration is in force.
         """
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> bool:
         try:
             settings = load(self.file)
             # Not by the hash, which leaves out secrets: a key that was replaced is a change too.
@@ -99,6 +100,7 @@ class Runtime:
         except (ConfigError, StoreError) as error:
             _log.error("configuration_kept", reason=str(error), config_hash=self.config_hash)
             return False
+        configure(settings.logging.level, settings.logging.format)
         _log.info("configuration_reloaded", config_hash=config_hash)
         return True
 
@@ -117,7 +119,7 @@ class Runtime:
     async def _start(self) -> None:
         settings = self.settings
         await self._put_in_force(settings, self.config_hash, self._document)
-        self.first_admin_key = await self.keys.bootstrap(settings.admin_key, ADMIN_KEY_FILE)
+        await self.keys.bootstrap(settings.admin_key, ADMIN_KEY_FILE)
         await self.keys.start()
         self.meter.gauge("ledger_queue_rows", "Rows waiting for the writer.", lambda: self.database.depth)
         self.meter.gauge("open_exchanges", "Requests under way.", lambda: len(self.gateway.watch))
