@@ -15,6 +15,10 @@ from tests.support.provider.behaviour import CONTENT_BEFORE_FAILURE, Behaviour
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Where a stream may fail, by the number of content events that have gone out.
+_PLACES = {0: "start", CONTENT_BEFORE_FAILURE: "content"}
+#: What a request that makes no sense raises while its answer is made up; a provider refuses it with 400.
+_NONSENSE = (LookupError, TypeError, AttributeError, ValueError, RecursionError)
 _GARBAGE = {
     "garbage": b'{"id": "chatcmpl-1", "choices": [{"index": 0, "mess',
     "html": b"<html><body><h1>502 Bad Gateway</h1></body></html>",
@@ -157,23 +161,37 @@ class Connection(asyncio.Protocol):
             self._whole(200, _models(received))
             received.finished_at = time.monotonic()
             return
-        document = json.loads(received.body)
+        spell = anthropic.error if "/messages" in path else openai.error
+        document = _document(received.body)
         behaviour = self._next_behaviour(str(document.get("model", "")))
         if behaviour.pause:
             await asyncio.sleep(behaviour.pause)
         await self._fail_at("headers", behaviour)
         if behaviour.status >= 400:
-            spell = anthropic.error if "/messages" in path else openai.error
             headers = {} if behaviour.retry_after < 0 else {"retry-after": str(behaviour.retry_after)}
             self._whole(behaviour.status, spell(behaviour.status, behaviour), headers)
         elif behaviour.body:
             kind = "text/html" if behaviour.body == "html" else "application/json"
             self._whole(200, _GARBAGE[behaviour.body], {"content-type": kind})
-        elif document.get("stream") and not path.endswith(("/embeddings", "/count_tokens")):
-            await self._stream(received, _events(path, document, behaviour), behaviour)
         else:
-            await self._whole_answer(path, document, behaviour)
+            streams = document.get("stream") and not path.endswith(("/embeddings", "/count_tokens"))
+            try:
+                answer = (
+                    _events(path, document, behaviour) if streams else answer_bytes(path, document, behaviour)
+                )
+            except _NONSENSE:
+                self._whole(400, spell(400, behaviour))
+            else:
+                await self._send_answer(received, answer, behaviour)
         received.finished_at = time.monotonic()
+
+    async def _send_answer(
+        self, received: Received, answer: list[Event] | bytes, behaviour: Behaviour
+    ) -> None:
+        if isinstance(answer, bytes):
+            await self._whole_answer(received.path, answer, behaviour)
+        else:
+            await self._stream(received, answer, behaviour)
 
     async def _fail_at(self, place: str, behaviour: Behaviour) -> None:
         """Hang or break here, if the script says so."""
@@ -185,8 +203,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             raise _Broken
 
-    async def _whole_answer(self, path: str, document: dict[str, Any], behaviour: Behaviour) -> None:
-        body = answer_bytes(path, document, behaviour)
+    async def _whole_answer(self, path: str, body: bytes, behaviour: Behaviour) -> None:
         if behaviour.error:
             body = anthropic.error(500, behaviour) if "/messages" in path else openai.error(500, behaviour)
         if behaviour.eof:
@@ -215,18 +232,13 @@ class Connection(asyncio.Protocol):
             pieces = []
         for event in pieces:
             if event.content:
-                if sent_content == 0 and await self._broken_off("start", behaviour):
-                    break
-                if sent_content == CONTENT_BEFORE_FAILURE and await self._broken_off("content", behaviour):
-                    if behaviour.blank == "no":
-                        data = event.data.removesuffix(b"\n")
-                        await self._write(b"%x\r\n%b\r\n" % (len(data), data))
+                place = _PLACES.get(sent_content)
+                if place is not None and await self._broken_off(place, behaviour, event):
                     break
                 sent_content += 1
             if received.events and behaviour.gap:
                 await asyncio.sleep(behaviour.gap)
-            data = event.data
-            await self._write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            await self._write(_chunk(event.data) if chunked else event.data)
             if behaviour.split:
                 await asyncio.sleep(0)
             received.events += 1
@@ -235,17 +247,19 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    async def _broken_off(self, place: str, behaviour: Behaviour) -> bool:
+    async def _broken_off(self, place: str, behaviour: Behaviour, event: Event | None = None) -> bool:
         """Whether the stream ends here, cleanly as HTTP goes; breaks or hangs if the script says that."""
         if behaviour.error == place:
             current = self._current
             assert current is not None
-            event = (
+            error = (
                 anthropic.stream_error() if "/messages" in current.path else openai.stream_error(current.path)
             )
-            await self._write(b"%x\r\n%b\r\n" % (len(event.data), event.data))
+            await self._write(_chunk(error.data))
             return True
         await self._fail_at(place, behaviour)
+        if behaviour.eof == place and behaviour.blank == "no" and event is not None:
+            await self._write(_chunk(event.data.removesuffix(b"\n")))
         return behaviour.eof == place
 
     def _whole(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
@@ -260,6 +274,20 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
         if not self._may_write.is_set():
             await self._may_write.wait()
+
+
+def _chunk(data: bytes) -> bytes:
+    """One chunk of a body without a length."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """The request as JSON; an empty object when it is none."""
+    try:
+        document = json.loads(body)
+    except _NONSENSE:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:

@@ -96,6 +96,7 @@ class Answer(msgspec.Struct, kw_only=True):
     cache: str
     config_hash: str
     trace_id: str | None
+    parent_span_id: str | None
     request_bytes: int
     response_bytes: int
     extra: dict[str, Any] | None
