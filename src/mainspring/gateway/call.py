@@ -25,6 +25,7 @@ from mainspring.base.errors import (
     ProviderTimeout,
     ProviderUnreachable,
     StreamCut,
+    drop_frames,
 )
 from mainspring.gateway.rewrite import asking_for_usage, with_model
 from mainspring.ledger.types import Attempt, Outcome, Usage
@@ -129,10 +130,11 @@ class OpenStream:
     def _read_rest(self, rest: bytes) -> bytes:
         if not rest.strip():
             return b""
-        try:
-            return self._read(rest.rstrip(b"\r\n") + b"\n\n")  # some servers forget the last blank line
-        except ProviderProtocolError:  # half an event
-            raise StreamCut("The provider's stream ended in the middle of an event.") from None
+        last = rest.rstrip(b"\r\n") + b"\n\n"  # some servers forget the last blank line
+        for event in parse_events(last):
+            if event.data != b"[DONE]" and not _is_json(event.data):
+                raise StreamCut("The provider's stream ended in the middle of an event.")
+        return self._read(last)
 
     def _read(self, events: bytes) -> bytes:
         out = self.scanner.feed(events)
@@ -143,6 +145,14 @@ class OpenStream:
             return out
         feed = self._translated.feed
         return b"".join([feed(event) for event in parse_events(out)])
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 async def call_whole(exchange: Exchange, providers: Providers) -> bytes:
@@ -240,6 +250,7 @@ async def _first_that_answers(
             targets.insert(0, target)
         if not targets or not _another_may_cure(error) or monotonic() >= total:
             raise error
+        drop_frames(error)
 
 
 def fail(record: Attempt, error: MainspringError) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import monotonic
-from mainspring.base.errors import ClientGone, InvalidRequest, MainspringError, Overloaded
+from mainspring.base.errors import ClientGone, InvalidRequest, MainspringError, Overloaded, drop_frames
 from mainspring.base.logging import get_logger, request_id
 from mainspring.gateway.authenticate import authenticate
 from mainspring.gateway.call import call_whole, open_stream
@@ -94,7 +94,7 @@ class Gateway:
         finally:
             self.watch.discard(exchange)
             if exchange.error is not None:
-                _drop_frames(exchange.error)
+                drop_frames(exchange.error)
 
     async def _answer(self, exchange: Exchange) -> None:
         authenticate(exchange, self._keys)
@@ -168,13 +168,3 @@ class Gateway:
             output_tokens=usage.output + usage.reasoning if usage is not None else 0,
             cost_nusd=exchange.cost_nusd,
         )
-
-
-def _drop_frames(error: BaseException | None) -> None:
-    """Let go of what an error's traceback holds: the frames of the request, with its body and its answer.
-
-    They and the exchange hold each other, so that 30 MB would stay until the collector happens to come by.
-    """
-    while error is not None:
-        error.__traceback__ = None
-        error, error.__context__, error.__cause__ = error.__cause__ or error.__context__, None, None
