@@ -16,8 +16,8 @@ from mainspring.providers import Providers
 from mainspring.store import BlobStore, Database, open_blobs, open_database
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable
+    from pathlib import Path
 
     from mainspring.base.settings import Settings
 
@@ -51,6 +51,8 @@ class Runtime:
         self._reloading = asyncio.Lock()
         self._serves = False
         self._tasks: set[asyncio.Task[None]] = set()
+        #: What reloads have replaced and exchanges under way still use.
+        self._replaced: list[tuple[Gateway, Providers]] = []
 
     @classmethod
     async def open(cls, settings: Settings, *, serve: bool = True, file: Path | None = None) -> Runtime:
@@ -110,8 +112,10 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._serves:
-            await self.gateway.close()
-            await self.providers.close()
+            self._replaced.append((self.gateway, self.providers))
+        for gateway, providers in self._replaced:
+            await gateway.close()
+            await providers.close()
         await self.keys.close()
         await self.database.close()
         self.meter.close()
@@ -136,22 +140,22 @@ class Runtime:
         self.providers, self.gateway, self._serves = providers, gateway, True
         self._spawn(providers.warm)
         if before is not None:
-            self._spawn(lambda: _retire(*before))
+            self._replaced.append(before)
+            self._spawn(lambda: self._retire(before))
+
+    async def _retire(self, replaced: tuple[Gateway, Providers]) -> None:
+        """Close what a reload replaced, once the exchanges that use it are done."""
+        gateway, providers = replaced
+        while len(gateway.watch):  # noqa: ASYNC110 - the set of open exchanges has no event, and nobody waits for this
+            await asyncio.sleep(1)
+        self._replaced.remove(replaced)
+        await gateway.close()
+        await providers.close()
 
     def _spawn(self, work: Callable[[], object]) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work())  # type: ignore[arg-type] # both callers return coroutines without a result
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _retire(gateway: Gateway, providers: Providers) -> None:
-    """Close what a reload replaced, once the exchanges that use it are done, or at once when the process ends."""
-    try:
-        while len(gateway.watch):  # noqa: ASYNC110 - the set of open exchanges has no event, and nobody waits for this
-            await asyncio.sleep(1)
-    finally:
-        await gateway.close()
-        await providers.close()
 
 
 def _secrets(settings: Settings) -> list[str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_any_chunking_gives_the_same(texts: list[str], places: list[int], crlf: 
     data = body + last
     ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
     scanner, splitter, out = MessagesScanner("up"), EventSplitter(), b""
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in itertools.pairwise(ends):
         if events := splitter.feed(data[start:end]):
             out += scanner.feed(events)
     assert out == body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -86,7 +87,7 @@ def encode(events: list[dict[str, Any] | str], *, spaced: bool, crlf: bool) -> b
 def scan(scanner: Any, data: bytes, places: list[int]) -> bytes:
     ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
     splitter, out = EventSplitter(), b""
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in itertools.pairwise(ends):
         if events := splitter.feed(data[start:end]):
             out += scanner.feed(events)
     assert splitter.rest() == b""

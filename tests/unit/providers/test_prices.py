@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,9 @@ from mainspring.base.settings import ModelSettings
 from mainspring.ledger.types import Usage
 from mainspring.providers import prices
 from mainspring.providers.prices import FREE, PriceTable, Rates
+
+if TYPE_CHECKING:
+    import pytest
 
 TABLE = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
 

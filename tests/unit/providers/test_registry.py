@@ -128,7 +128,7 @@ def test_operations() -> None:
 def test_unknown_names() -> None:
     providers = Providers(settings(mine={"base_url": "http://host/v1"}))
     with pytest.raises(
-        NotFound, match="There is no provider 'yours' here. Configured are: local, mine"
+        NotFound, match=r"There is no provider 'yours' here\. Configured are: local, mine"
     ) as error:
         providers.get("yours")
     assert error.value.param == "model"

@@ -288,7 +288,7 @@ async def test_connections_are_limited_and_come_back_whatever_happens() -> None:
                 return
             await visit.send(response(b"", status="500 Oops") if b"fail" in request else OK)
 
-    async with upstream(script, connections=2) as (server, made):
+    async with upstream(script, connections=2) as (_, made):
         bodies = [b"{}", b"break", b"fail", b"{}", b"break", b"fail", b"{}", b"{}"]
         results = await asyncio.gather(*(whole(made, body) for body in bodies), return_exceptions=True)
         assert [type(r).__name__ for r in results].count("bytes") == 4
@@ -497,7 +497,7 @@ async def test_a_proxy_that_refuses_or_is_away(monkeypatch: pytest.MonkeyPatch) 
     async with loopback(script) as proxy:
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
         async with pool("http://example.invalid") as made:
-            with pytest.raises(ProviderUnreachable, match="the proxy said: .*407"):
+            with pytest.raises(ProviderUnreachable, match=r"the proxy said: .*407"):
                 await whole(made)
     for url in (
         f"http://127.0.0.1:{proxy.port}",

@@ -1,0 +1,216 @@
+"""The rooms of a process, and what a new configuration changes while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+from tests.support.gateway import ANSWER
+from tests.support.loopback import loopback, response
+
+from mainspring.base.settings import load
+from mainspring.providers.registry import KNOWN
+from mainspring.web.runtime import Runtime
+from mainspring.web.surfaces import Surfaces
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.support.loopback import Visit
+
+KEY = "ms-" + "k" * 40
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for known in KNOWN.values():
+        for name in (known.key_variable, known.url_variable):
+            if name:
+                monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAINSPRING_ADMIN_KEY", KEY)
+    return tmp_path
+
+
+@pytest.fixture
+def log() -> Iterator[list[Any]]:
+    with capture_logs() as events:
+        yield events
+
+
+def write(folder: Path, port: int, *, route: str = "first", key: str = "sk-1", more: str = "") -> Path:
+    file = folder / "mainspring.toml"
+    file.write_text(
+        f'[providers.up]\nbase_url = "http://127.0.0.1:{port}/v1"\napi_keys = ["{key}"]\n'
+        f'[routes.{route}]\ntargets = ["up/m"]\n{more}'
+    )
+    return file
+
+
+@asynccontextmanager
+async def running(file: Path) -> AsyncIterator[Runtime]:
+    runtime = await Runtime.open(load(file), file=file)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+async def ask(runtime: Runtime, model: str, **more: Any) -> tuple[int, bytes]:
+    """One request through the surfaces, as a server would bring it."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}], **more}).encode()
+    messages: list[Any] = [{"type": "http.request", "body": body}]
+    status, parts = 0, []
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop(0)
+        return await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        nonlocal status
+        status = message.get("status", status)
+        parts.append(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "headers": [(b"authorization", f"Bearer {KEY}".encode())],
+    }
+    await Surfaces(runtime)(scope, receive, send)
+    return status, b"".join(parts)
+
+
+async def answering(visit: Visit) -> None:
+    while await visit.request():
+        await visit.send(response(ANSWER, "content-type: application/json"))
+
+
+async def test_a_new_route_is_in_force_after_a_reload(folder: Path) -> None:
+    async with loopback(answering) as up, running(write(folder, up.port)) as runtime:
+        assert (await ask(runtime, "first"))[0] == 200
+        assert (await ask(runtime, "second"))[0] == 404
+        before = runtime.config_hash
+        assert not await runtime.reload()
+        write(folder, up.port, route="second")
+        assert await runtime.reload()
+        assert runtime.config_hash != before
+        assert (await ask(runtime, "first"))[0] == 404
+        assert (await ask(runtime, "second"))[0] == 200
+        assert await runtime.ledger.config(before) is not None
+        assert await runtime.ledger.config(runtime.config_hash) is not None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "[routes",
+        "[routes.second]\ntargets = []\n",
+        '[routes.second]\ntargets = ["nowhere/m"]\n',
+        '[providers.bad]\nbase_url = "http://host:99999"\n',
+        '[providers.bad]\nbase_url = "http://host"\nheaders = { x = "a\\nb" }\n',
+        "[server]\nprot = 1\n",
+    ],
+)
+async def test_a_broken_edit_keeps_what_there_was_and_says_so(
+    folder: Path, broken: str, log: list[Any]
+) -> None:
+    async with loopback(answering) as up, running(write(folder, up.port)) as runtime:
+        gateway, config = runtime.gateway, runtime.config_hash
+        write(folder, up.port, more=broken)
+        assert not await runtime.reload()
+        assert (runtime.gateway, runtime.config_hash) == (gateway, config)
+        assert (await ask(runtime, "first"))[0] == 200
+        assert [event["event"] for event in log if event["log_level"] == "error"] == ["configuration_kept"]
+        write(folder, up.port, route="mended")
+        assert await runtime.reload()
+        assert (await ask(runtime, "mended"))[0] == 200
+
+
+async def test_a_key_that_was_replaced_is_a_change_too(folder: Path) -> None:
+    seen = []
+
+    async def noting(visit: Visit) -> None:
+        while request := await visit.request():
+            seen.append(b"Bearer sk-2" in request)
+            await visit.send(response(ANSWER))
+
+    async with loopback(noting) as up, running(write(folder, up.port)) as runtime:
+        write(folder, up.port, key="sk-2")
+        assert await runtime.reload()
+        seen.clear()
+        await ask(runtime, "first")
+        assert seen[-1]
+    secret = folder / "key"
+    secret.write_text("sk-1")
+    async with loopback(noting) as up, running(write(folder, up.port, key=f"file:{secret}")) as runtime:
+        assert not await runtime.reload()
+        secret.write_text("sk-2\n")
+        assert await runtime.reload()
+        seen.clear()
+        await ask(runtime, "first")
+        assert seen[-1]
+
+
+async def test_exchanges_under_way_finish_where_they_began(folder: Path) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(visit: Visit) -> None:
+        while request := await visit.request():
+            if b"POST" in request:
+                begun.set()
+                await go_on.wait()
+            await visit.send(response(ANSWER))
+
+    async with loopback(slow) as old, loopback(answering) as new, running(write(folder, old.port)) as runtime:
+        before = runtime.gateway
+        asking = asyncio.create_task(ask(runtime, "first"))
+        await asyncio.wait_for(begun.wait(), 5)
+        write(folder, new.port)
+        assert await runtime.reload()
+        assert runtime.gateway is not before
+        assert (await ask(runtime, "first"))[0] == 200
+        assert len(before.watch) == 1
+        go_on.set()
+        assert (await asking)[0] == 200
+        assert len(before.watch) == 0
+
+
+async def test_closing_while_an_old_gateway_is_still_at_work_closes_both(folder: Path) -> None:
+    async def silent(visit: Visit) -> None:
+        while request := await visit.request():
+            if b"POST" in request:
+                await old.until_gone(visit)
+            else:
+                await visit.send(response(b'{"data":[]}'))
+
+    async with loopback(silent) as old, loopback(answering) as new:
+        async with running(write(folder, old.port)) as runtime:
+            asking = asyncio.create_task(ask(runtime, "first"))
+            await asyncio.sleep(0.3)
+            write(folder, new.port)
+            assert await runtime.reload()
+        await asyncio.wait_for(old.gone.wait(), 5)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_limits_follow_a_reload(folder: Path) -> None:
+    async with loopback(answering) as up, running(write(folder, up.port)) as runtime:
+        assert (await ask(runtime, "first", pad="x" * 1_500_000))[0] == 200
+        write(folder, up.port, more="[server]\nmax_body_mb = 1\n")
+        assert await runtime.reload()
+        assert (await ask(runtime, "first", pad="x" * 1_500_000))[0] == 413
+
+
+async def test_a_command_opens_no_providers(folder: Path) -> None:
+    file = write(folder, 9)
+    runtime = await Runtime.open(load(file), serve=False)
+    assert not hasattr(runtime, "gateway")
+    await runtime.close()
