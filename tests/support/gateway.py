@@ -24,8 +24,9 @@ from mainspring.web import anthropic, openai
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from mainspring.gateway import Dialect
     from mainspring.ledger.types import Inference, Payload
-    from mainspring.providers.types import Call
+    from mainspring.providers.types import Call, Reply
 
 ANSWER = b'{"model":"m-1","choices":[{"message":{"content":"hello there"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}'
 ROLE = b'data: {"model":"m-1","choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
@@ -33,7 +34,7 @@ HELLO = b'data: {"choices":[{"delta":{"content":"hello"}}]}\n\n'
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
 DONE = b"data: [DONE]\n\n"
-DIALECTS = {
+DIALECTS: dict[Operation, Dialect] = {
     Operation.CHAT: openai.CHAT,
     Operation.EMBEDDINGS: openai.EMBEDDINGS,
     Operation.MESSAGES: anthropic.MESSAGES,
@@ -85,7 +86,7 @@ class ScriptedProvider(OpenAIProvider):
         self.cancelled = 0
         self._scripts = list(scripts)
 
-    async def call(self, call: Call) -> ScriptedReply:
+    async def call(self, call: Call) -> Reply:
         """Follow the next script."""
         self.calls.append(call)
         steps = list(self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0])

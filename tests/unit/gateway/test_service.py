@@ -59,13 +59,14 @@ async def test_a_whole_answer() -> None:
 
 
 async def test_the_row_is_there_before_the_last_byte() -> None:
-    for stream, script, end in ((False, [ANSWER], ANSWER), (True, STREAM, DONE)):
+    cases: list[tuple[bool, list[Step], bytes]] = [(False, [ANSWER], ANSWER), (True, STREAM, DONE)]
+    for stream, script, end in cases:
         async with bench(ScriptedProvider("one", script)) as at:
             at.ledger.delay = 0.2
             exchange = at.exchange(stream=stream)
             sink: Any = exchange.sink
             seen: list[bytes] = []
-            at.ledger.on_commit = lambda sink=sink, seen=seen: seen.append(sink.body)  # type: ignore[misc] # of this turn
+            at.ledger.on_commit = lambda sink=sink, seen=seen: seen.append(sink.body)
             await at.gateway.handle(exchange)
             assert len(at.ledger.rows) == 1
             assert end not in seen[0]
