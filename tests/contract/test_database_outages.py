@@ -147,7 +147,7 @@ async def test_connections_that_break_under_load_lose_nothing_and_double_nothing
     ids: list[str] = []
 
     async def caller() -> None:
-        for _ in range(100):
+        for _ in range(200):
             row = answer()
             await database.append(recorder, Record(row))
             ids.append(row.id)
@@ -159,13 +159,13 @@ async def test_connections_that_break_under_load_lose_nothing_and_double_nothing
                 await connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
                 )
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.15)
 
     breaking = asyncio.create_task(breaker())
     await asyncio.gather(*(caller() for _ in range(10)))
     breaking.cancel()
     await asyncio.gather(breaking, return_exceptions=True)
-    assert await stored(database) == (1000, 1000)
+    assert await stored(database) == (2000, 2000)
     rows = await database.read(lambda connection: connection.rows("SELECT id FROM inferences"))
     assert {row[0] for row in rows} == set(ids)
     await database.close()

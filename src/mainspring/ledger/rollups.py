@@ -66,7 +66,9 @@ def collect(rows: Iterable[Inference]) -> tuple[Rows, Rows, Rows]:
         if user_sums is None:
             user_sums = users[user] = [*_EMPTY]
         _count(row, sums, user_sums)
-    tenants = merge(((key[0], key[1]), sums) for key, sums in minutes.items())
+    tenants: dict[tuple[Any, ...], Any] = {}
+    for key, sums in minutes.items():
+        _put(tenants, key[:2], sums)
     return (
         _by_grain(minutes, (DAY, HOUR, MINUTE), len(SUMS)),
         _by_grain(tenants, (HOUR, MINUTE), _SQUARES),
@@ -76,55 +78,60 @@ def collect(rows: Iterable[Inference]) -> tuple[Rows, Rows, Rows]:
 
 def _by_grain(minutes: dict[tuple[Any, ...], Sequence[Any]], grains: Sequence[int], width: int) -> Rows:
     """Sums by minute as rows by each grain, sorted by key, with the first `width` sums."""
-    wide = merge(
-        ((grain, key[0] * MINUTE // grain * grain * 1_000_000, *key[1:]), sums)
-        for key, sums in minutes.items()
-        for grain in grains
-    )
+    wide: dict[tuple[Any, ...], Sequence[Any]] = {}
+    for key, sums in minutes.items():
+        seconds, names = key[0] * MINUTE, key[1:]
+        for grain in grains:
+            _put(wide, (grain, seconds // grain * grain * 1_000_000, *names), sums)
     return [[*key, *wide[key][:width]] for key in sorted(wide)]
+
+
+def _put(groups: dict[Any, Sequence[Any]], group: Any, sums: Sequence[Any]) -> None:
+    there = groups.get(group)
+    groups[group] = sums if there is None else list(map(add, there, sums))
 
 
 def merge(pairs: Iterable[tuple[Any, Sequence[Any]]]) -> dict[Any, Sequence[Any]]:
     """Add up (group, sums) pairs by group."""
     groups: dict[Any, Sequence[Any]] = {}
     for group, sums in pairs:
-        there = groups.get(group)
-        groups[group] = sums if there is None else list(map(add, there, sums))
+        _put(groups, group, sums)
     return groups
 
 
-def _count(row: Inference, *targets: list[Any]) -> None:
-    """Add one row to lists of sums, whose order is the order of the columns."""
+def _count(row: Inference, sums: list[Any], user_sums: list[Any]) -> None:
+    """Add one row to two lists of sums, whose order is the order of the columns."""
     latency_us = max(row.done_us - row.received_us, 0)
-    cost, output = row.cost_nusd or 0, row.output_tokens
+    cost, output = row.cost_nusd, row.output_tokens
     first_us = None
     if row.stream and row.first_byte_us is not None:
         first_us = max(row.first_byte_us - row.received_us, 0)
-    changes = [
-        (0, 1),
-        (1, is_error(row)),
-        (2, row.cut),
-        (3, row.stream),
-        (4, row.input_tokens),
-        (5, row.cache_read_tokens),
-        (6, row.cache_write_tokens),
-        (7, output),
-        (8, row.reasoning_tokens),
-        (9, cost),
-        (10, row.cost_nusd is None),
-        (11, latency_us),
-        (12, first_us is not None),
-        (13, first_us or 0),
-        (_LATENCY_SQ, latency_us * latency_us / 1e6),
-        (_HISTOGRAM + bisect_right(BOUNDS_US, latency_us), 1),
-        (_SQUARES, (first_us or 0) ** 2 / 1e6),
-        (_SQUARES + 1, output * output),
-        (_SQUARES + 2, cost * cost),
-    ]
-    for index, change in changes:
-        if change:
-            for sums in targets:
-                sums[index] += change
+    counts = (
+        1,
+        is_error(row),
+        row.cut,
+        row.stream,
+        row.input_tokens,
+        row.cache_read_tokens,
+        row.cache_write_tokens,
+        output,
+        row.reasoning_tokens,
+        cost or 0,
+        cost is None,
+        latency_us,
+        first_us is not None,
+        first_us or 0,
+        latency_us * latency_us / 1e6,
+    )
+    sums[:_HISTOGRAM] = map(add, sums, counts)
+    user_sums[:_HISTOGRAM] = map(add, user_sums, counts)
+    sums[_HISTOGRAM + bisect_right(BOUNDS_US, latency_us)] += 1
+    if first_us:
+        sums[_SQUARES] += first_us * first_us / 1e6
+    if output:
+        sums[_SQUARES + 1] += output * output
+    if cost:
+        sums[_SQUARES + 2] += cost * cost
 
 
 def cover(since_us: int, until_us: int) -> Iterator[Piece]:

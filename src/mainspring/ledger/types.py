@@ -41,6 +41,8 @@ class Attempt(msgspec.Struct, omit_defaults=True):
 class Inference(msgspec.Struct, kw_only=True):
     """One answer: the row of the ledger. Field names are column names.
 
+    `id` comes from `new_id` when the request is received: its millisecond is the time of the row wherever rows are
+    ordered, filtered by time or summed. (Rows that are made up or brought in from elsewhere get theirs from `id_at`.)
     Times are Unix microseconds. `status` is the HTTP status that the caller got; a stream that broke after its 200
     has status 200, `cut` true and an `error`; a caller that hung up has status 499. `cost_nusd` is nano-dollars,
     None when the price is unknown. `error` is the stable code of our error tree; `error_message` never quotes contents.
@@ -113,7 +115,11 @@ class Feedback(msgspec.Struct, kw_only=True):
 
 
 class LedgerFilter(msgspec.Struct, kw_only=True, frozen=True):
-    """Which rows. Every field that is set narrows; times are Unix microseconds of `received_us`."""
+    """Which rows. Every field that is set narrows; times are Unix microseconds, compared with the time of the id.
+
+    `error` is a status of 400 or more, or an error inside a stream; `cut` a stream that did not end by itself; `ok` is
+    neither.
+    """
 
     tenant: str | None = None
     key_id: str | None = None

@@ -131,7 +131,7 @@ class _Server:
             # Prepared statements settle on one plan for all values; a reader's values deserve a look each time.
             prepare_threshold=5 if write else None,
         )
-        seconds = self._wait_ms if write else 60_000
+        seconds = self._wait_ms if write else 30_000
         raw.execute(f"SET statement_timeout = {seconds}; SET client_min_messages = warning")
         return PostgresSession(raw, write=write)
 

@@ -117,7 +117,8 @@ class Writer:
         if self._closed:
             raise StoreUnavailable("The database is closed.", remedy="The server is stopping; ask again.")
         self.depth += 1
-        self._pending.append(entry)
+        if entry.future is not None:
+            self._pending.append(entry)
         self._queue.put(entry)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(1, self._sweep)
@@ -128,7 +129,7 @@ class Writer:
         late = time.monotonic() - 1
         for entry in self._pending:
             if entry.deadline > late:
-                break
+                break  # deadlines are in order
             if entry.future is not None and not entry.future.done():
                 entry.future.set_exception(unavailable(TimeoutError()))
         if self._pending:
@@ -147,9 +148,10 @@ class Writer:
                     future.set_result(entry.result)
                 else:
                     future.set_exception(entry.error)
-        # The thread takes entries in order, so that what is settled is at the front.
-        for _ in entries:
-            self._pending.popleft()
+        # The thread takes entries in order: what is settled is at the front, or will be.
+        pending = self._pending
+        while pending and (pending[0].future is None or pending[0].future.done()):
+            pending.popleft()
         if self._waiting_for_room and self.depth < self._limit:
             waiting, self._waiting_for_room = self._waiting_for_room, []
             for waiter in waiting:
@@ -209,8 +211,7 @@ class Writer:
                     continue
                 self.trouble = type(error).__name__
                 entries = self._expire(entries, error)
-                # While closing there is no point in waiting longer than callers do.
-                self._closing.wait(delay) if not self._closing.is_set() else time.sleep(delay)
+                time.sleep(delay)
                 delay = min(delay * 2, LAST_DELAY)
             else:
                 self.trouble = None
