@@ -22,7 +22,7 @@ from mainspring.providers.types import Operation
 from mainspring.web import anthropic, openai
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from mainspring.gateway import Dialect
     from mainspring.ledger.types import Inference, Payload
@@ -50,7 +50,9 @@ class ScriptedReply:
 
     def __init__(self, steps: list[Step], *, stream: bool) -> None:
         self.status = 200
-        self.headers = {"content-type": "text/event-stream" if stream else "application/json"}
+        self.headers: Mapping[str, str] = {
+            "content-type": "text/event-stream" if stream else "application/json"
+        }
         self.closed = False
         self._steps = steps
 
@@ -252,7 +254,7 @@ async def bench(
         "targets": [f"{provider.name}/m" for provider in providers],
         "timeouts": settings.pop("timeouts", {}),
     }
-    made = Settings(routes={"default": route}, **settings)
+    made = Settings(**{"routes": {"default": route}, **settings})
     ledger, keys = ListLedger(), OneKey(Principal("k-1", "test", "acme", "member"))
     meter = Meter()
     gateway = Gateway(made, "hash", keys, Directory(*providers, models=models), ledger, meter)  # type: ignore[arg-type] # ports

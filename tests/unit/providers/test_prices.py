@@ -22,7 +22,7 @@ TABLE = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
 def table(**models: dict[str, float]) -> PriceTable:
     overrides = {
         name.replace("__", "/").replace("_", "-"): ModelSettings(**given) for name, given in models.items()
-    }  # type: ignore[arg-type] # prices only
+    }
     return PriceTable(overrides, TABLE)
 
 
