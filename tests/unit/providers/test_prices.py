@@ -21,7 +21,8 @@ TABLE = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
 
 def table(**models: dict[str, float]) -> PriceTable:
     overrides = {
-        name.replace("__", "/").replace("_", "-"): ModelSettings(**given) for name, given in models.items()
+        name.replace("__", "/").replace("_", "-"): ModelSettings.model_validate(given)
+        for name, given in models.items()
     }
     return PriceTable(overrides, TABLE)
 
