@@ -5,8 +5,8 @@
 
 Callers on keep-alive connections ask without pause, half of them for streams. Each request carries a name of its own
 in `x-mainspring-session`. In each round the server is killed under full load and started again; then every request
-whose answer completed at its caller must be in the ledger exactly once, under the id that the caller saw. Requests
-that were cut by the kill may be there or not, but never twice.
+whose answer completed at its caller must be in the ledger exactly once, under the id that the caller saw, and the
+sums for dashboards must agree with the rows. Requests that were cut by the kill may be there or not, but never twice.
 """
 
 from __future__ import annotations
@@ -66,11 +66,12 @@ class Verdict:
     missing: int = 0
     doubled: int = 0
     misnamed: int = 0
+    miscounted: int = 0
 
     @property
     def good(self) -> bool:
         """Whether nothing was lost and nothing doubled."""
-        return self.missing == self.doubled == self.misnamed == 0
+        return self.missing == self.doubled == self.misnamed == self.miscounted == 0
 
 
 class _Caller(asyncio.Protocol):
@@ -160,22 +161,22 @@ def _template(key: str, path: str, model: str, stream: bool) -> bytes:
     # Names have one length, so that the bytes of a request need no other change.
 
 
-def recorded(database: str, folder: Path, number: int) -> list[tuple[str, str, int]]:
-    """Name, id and status of the rows of a round, read from the database itself."""
-    query = "select session, id, status from inferences where session like "
-    pattern = f"round-{number}-%"
+def recorded(database: str, folder: Path) -> list[tuple[str, str]]:
+    """Name and id of every row, read from the database itself."""
+    query = "select session, id from inferences"
     if database.startswith("postgresql"):
         import psycopg  # noqa: PLC0415 - only the Postgres drill needs the driver
 
         with psycopg.connect(database) as connection:
-            return [(s, str(i), c) for s, i, c in connection.execute(f"{query}%s", (pattern,)).fetchall()]
+            return [(session, str(id_)) for session, id_ in connection.execute(query).fetchall()]
     with contextlib.closing(sqlite3.connect(folder / ".mainspring" / "mainspring.db")) as connection:
-        return connection.execute(f"{query}?", (pattern,)).fetchall()
+        return connection.execute(query).fetchall()
 
 
-def judge(number: int, work: Round, rows: list[tuple[str, str, int]], restart_seconds: float) -> Verdict:
-    """Compare what completed with what is recorded."""
-    ids = {name: request_id for name, request_id, _ in rows}
+def judge(number: int, work: Round, every: list[tuple[str, str]], restart_seconds: float) -> Verdict:
+    """Compare what completed in a round with what is recorded."""
+    rows = [row for row in every if row[0].startswith(f"round-{number}-")]
+    ids = dict(rows)
     verdict = Verdict(
         number, len(work.completed), len(work.completed) / work.seconds, work.broken, restart_seconds
     )
@@ -222,7 +223,11 @@ def drill(
                 started = time.monotonic()
                 server.start()
                 ready = time.monotonic() - started
-                yield judge(number, work, recorded(database, folder, number), ready)
+                rows = recorded(database, folder)
+                verdict = judge(number, work, rows, ready)
+                sums = server.client.get("/api/v1/usage", params={"since": "1d"}).json()["items"]
+                verdict.miscounted = len(rows) - sum(item["requests"] for item in sums)
+                yield verdict
         finally:
             server.close()
 
@@ -252,6 +257,7 @@ def main() -> int:
             print(
                 f"round {verdict.number + 1:3}: {verdict.completed:6} completed at {verdict.rate:5.0f}/s, "
                 f"{verdict.missing} missing, {verdict.doubled} doubled, {verdict.misnamed} under another id, "
+                f"{verdict.miscounted} not in the sums, "
                 f"ready again after {verdict.restart_seconds:.2f} s",
                 flush=True,
             )

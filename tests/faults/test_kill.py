@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize(("database", "rounds"), [("sqlite", 3), ("postgres", 2)])
+@pytest.mark.parametrize(("database", "rounds"), [("sqlite", 2), ("postgres", 1)])
 def test_nothing_is_lost(tmp_path: Path, database: str, rounds: int) -> None:
     if database == "sqlite":
         verdicts = list(drill(rounds, "", tmp_path, seconds=(0.5, 1.5), seed=3))
