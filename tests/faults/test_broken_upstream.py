@@ -157,8 +157,7 @@ def _wrong_with(
         complaints.append(f"error {row['error']} not in {errors}")
     if row["attempts"][-1]["outcome"] not in outcomes:
         complaints.append(f"outcome {row['attempts'][-1]['outcome']} not in {outcomes}")
-    # Whether the opening of an empty block is content already is for the gateway to say.
-    if row["cut"] is not in_content and "start" not in traits:
+    if row["cut"] is not in_content:
         complaints.append(f"cut is {row['cut']}")
     if in_content and (row["status"] != 200 or row["output_tokens"] == 0):
         complaints.append(f"status {row['status']}, {row['output_tokens']} output tokens")
