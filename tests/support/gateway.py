@@ -70,7 +70,7 @@ class ScriptedReply:
         """All of them."""
         return b"".join([chunk async for chunk in self.chunks()])
 
-    def close(self) -> None:
+    def close(self, *, ended: bool = False) -> None:
         """Note it."""
         self.closed = True
 

@@ -256,6 +256,7 @@ class Settings(BaseSettings):
         for provider in document["providers"].values():
             provider["api_keys"] = [redact(key) for key in provider["api_keys"]]
             provider["headers"] = dict.fromkeys(provider["headers"], "set")
+            provider["base_url"] = provider["base_url"] and without_password(provider["base_url"])
         document["storage"] = {k: without_password(v) for k, v in document["storage"].items()}
         text = msgspec.json.encode(document, order="sorted")
         return hashlib.sha256(text).hexdigest()[:16], text

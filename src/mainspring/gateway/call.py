@@ -112,6 +112,8 @@ class OpenStream:
         seen = self.scanner.seen
         if seen.error is not None:
             raise seen.error
+        if seen.ended:
+            return None
         chunk = await anext(self._chunks, None)
         if chunk is not None:
             events = self._splitter.feed(chunk)

@@ -55,7 +55,7 @@ async def relay_stream(
     try:
         await _relay_content(exchange, stream)
     finally:
-        stream.reply.close()
+        stream.reply.close(ended=stream.scanner.seen.ended)
     seen = exchange.seen
     assert seen is not None
     end = stream.end(seen.usage)

@@ -230,7 +230,7 @@ class MessagesScanner:
                 f"{self._name} sent a stream event that is no JSON of its protocol."
             ) from error
         if decoded.type == "message_stop":
-            self.seen.finished = True
+            self.seen.finished = self.seen.ended = True
             self._terminal = event
             return b""
         if decoded.type == "error":

@@ -14,6 +14,8 @@ import httptools
 
 #: Unread bytes at which the sender is told to wait, until they are read.
 _HIGH_WATER = 512 * 1024
+#: Unread bytes at which an answer that is read whole is given up: no model says so much, but a broken server may.
+_MOST_BYTES = 256 * 1024 * 1024
 _FIRST_FINAL_STATUS = 200
 _GZIP_WINDOW = 31  # zlib's sign for gzip framing
 
@@ -167,6 +169,8 @@ class Connection(asyncio.Protocol):
                 return  # nothing can be told from it yet; an empty piece would look like the end
         self._parts.append(body)
         self._size += len(body)
+        if self._size > _MOST_BYTES:
+            raise Broken(f"its answer is larger than {_MOST_BYTES >> 20} MB", answered=True)
         if not self._whole:
             self._wake()
             if self._size > _HIGH_WATER and not self._paused and self._transport is not None:

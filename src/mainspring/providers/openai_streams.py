@@ -83,6 +83,7 @@ class ChatScanner:
         if data == b"[DONE]" or seen.error is not None:  # nothing counts after an error
             # Not every provider sends a finish reason with legacy completions; the marker says it as well.
             seen.finished = seen.finished or seen.error is None
+            seen.ended = True
             return b""
         try:
             chunk = _decode_chunk(data)
@@ -197,7 +198,7 @@ class ResponsesScanner:
         if response is not None and seen.model is None:
             seen.model = response.model
         if decoded.type in _RESPONSES_END and response is not None:
-            seen.finished = True
+            seen.finished = seen.ended = True
             seen.finish_reason = responses_finish(response)
             seen.usage = response.usage.exclusive() if response.usage is not None else None
             self._terminal = event

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Idle connections are dropped before the usual 60 s and more of load balancers in front of providers.
 _IDLE_SECONDS = 25
+#: How long a connection is kept for the end of a body whose contents have ended.
+_LAST_BYTES_SECONDS = 0.25
 #: An answer with a status from here on is an error; below it, from 300 on, it leads elsewhere.
 _FIRST_ERROR, _FIRST_REDIRECT = 400, 300
 _WRONG_KEY = 401
@@ -70,11 +72,11 @@ class HttpReply:
         except Broken as error:
             raise StreamCut(f"{self._pool.name} broke the connection in the middle of its stream.") from error
 
-    def close(self) -> None:
+    def close(self, *, ended: bool = False) -> None:
         """Give a finished answer's connection back to the pool; close the connection of an unfinished one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._pool.release(connection)
+            self._pool.release(connection, ended=ended)
 
 
 class HttpTransport:
@@ -138,8 +140,16 @@ class HttpTransport:
             b"GET %b HTTP/1.1\r\n%b\r\n" % ((self._path + path).encode(), self._head), connect_seconds
         )
 
-    def release(self, connection: Connection) -> None:
-        """Take a connection back, for the next call if its answer is complete, else to close it."""
+    def release(self, connection: Connection, *, ended: bool = False) -> None:
+        """Take a connection back, for the next call if its answer is complete, else to close it.
+
+        Args:
+            connection: whose answer nobody reads any more.
+            ended: the answer said that it is complete; the end of its body has a moment to arrive.
+        """
+        if ended and not connection.complete and not connection.closed and self._loop is not None:
+            self._loop.call_later(_LAST_BYTES_SECONDS, self.release, connection)
+            return
         self._busy.discard(connection)
         if connection.complete and connection.reusable and not connection.closed and self._loop is not None:
             connection.idle_since = now = self._loop.time()

@@ -64,8 +64,12 @@ class Reply(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Let go. If the body has not ended, the upstream work is cancelled (within 0.2 s). Never blocks."""
+    def close(self, *, ended: bool = False) -> None:
+        """Let go. If the body has not ended, the upstream work is cancelled (within 0.2 s). Never blocks.
+
+        Args:
+            ended: the answer has said that it is complete, and only the end of the body may still be on its way.
+        """
         ...
 
 
@@ -77,6 +81,8 @@ class Seen(msgspec.Struct):
     model: str | None = None
     #: The answer said that it is complete (a finish reason, `message_stop`, `response.completed`).
     finished: bool = False
+    #: Nothing follows: the marker that ends a stream was seen. Not every provider sends one.
+    ended: bool = False
     #: The provider reported an error inside the stream.
     error: ProviderRefused | None = None
     #: Something with content went by: from here on another target cannot take over unnoticed.

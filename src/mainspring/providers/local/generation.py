@@ -100,7 +100,7 @@ class Generation:
         finally:
             self.close()
 
-    def close(self) -> None:
+    def close(self, *, ended: bool = False) -> None:  # noqa: ARG002 - there is no connection that could be used again
         """Let go: the engine stops at its next token, or batch of the prompt, and the place in the line is free then."""
         if self._closed:
             return

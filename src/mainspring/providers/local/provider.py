@@ -228,7 +228,7 @@ class WholeReply:
         """The body in one piece."""
         yield self._body
 
-    def close(self) -> None:
+    def close(self, *, ended: bool = False) -> None:
         """Nothing is left to cancel."""
 
 
