@@ -51,7 +51,7 @@ class Site(NamedTuple):
         return f"{self.server.url}/console"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's loop runs while it is open: no other file's async tests could
 def browser() -> Iterator[Browser]:
     """Chromium as the system has it; nothing is downloaded."""
     path = (
@@ -88,7 +88,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer) -> 
         yield Site(server, member, other, ids)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sessions(site: Site, browser: Browser) -> Callable[[str], Any]:
     """The cookies of a session, by key; signed in through the form, once for each key."""
     known: dict[str, Any] = {}

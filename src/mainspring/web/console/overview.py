@@ -31,6 +31,8 @@ RANGES = {
 }
 _MODELS_SHOWN = 4
 _TOP = 5
+#: Users are many, and summed by whole UTC days: the busiest are shown for this long at most.
+_USERS_US = 86_400_000_000
 Dimension = Literal["model", "route", "user", "feature", "tenant"]
 
 
@@ -96,12 +98,20 @@ async def _gather(ledger: Ledger, tenant: str | None, since: int, until: int, st
         ledger.usage(by=None, since_us=since, until_us=until, tenant=tenant),
         ledger.usage(by=None, since_us=2 * since - until, until_us=since, tenant=tenant),
         ledger.series(since_us=since, until_us=until, step_seconds=step, tenant=tenant),
-        *(ledger.usage(by=name, since_us=since, until_us=until, tenant=tenant) for _, name in dimensions),
+        *(
+            ledger.usage(
+                by=name,
+                since_us=max(since, until - _USERS_US) if name == "user" else since,
+                until_us=until,
+                tenant=tenant,
+            )
+            for _, name in dimensions
+        ),
     )
     tops = []
     for (title, name), rows in zip(dimensions, groups, strict=True):
         named = [row for row in rows if row.group]
-        note = "whole days" if name == "user" else ""
+        note = "since yesterday" if name == "user" else ""
         tops.append(Top(title, name, named[:_TOP], note))
     busiest = sorted((row for row in groups[0] if row.group), key=_tokens, reverse=True)[:_MODELS_SHOWN]
     names = [cast("str", row.group) for row in busiest]
