@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Sized
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
@@ -100,7 +101,7 @@ def configure(
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=lambda *_: _Lines(out),
         cache_logger_on_first_use=False,  # a reload may change the level; loggers of modules must follow
     )
     handler = logging.StreamHandler(out)
@@ -114,6 +115,16 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(number)
     _quieten(number)
+
+
+class _Lines(structlog.WriteLogger):
+    """Writes lines. One that cannot be written (a full disk, a closed stream) must not fail what it tells of."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 def scrub_text(text: str) -> str:

@@ -227,9 +227,11 @@ class Worker:
         except (asyncio.IncompleteReadError, ConnectionError):
             self.alive = False
             self._writer.close()
-            await asyncio.to_thread(_reap, self._process)
+            try:
+                await asyncio.to_thread(_reap, self._process)
+            finally:  # whatever else goes wrong: those who wait for its answers must hear of it
+                self._fail_all()
             _log.error("local engine died", model=self.name, code=self._process.returncode)
-            self._fail_all()
 
     def _fail_all(self) -> None:
         for request in self._requests.values():
