@@ -1,8 +1,8 @@
 """Closed-loop load: N connections, each sending its next request when the last answer has ended.
 
 When the time is up no more requests start and those under way are waited for. Prints one line of JSON: counts, and
-times in microseconds; `ttfb` is the time to the first byte of a body. An answer is good when its status is 200 and,
-if `--expect` is given, its last bytes hold that text.
+times in microseconds; `ttfb` is the time to the first byte of a body; of a stream, to its first content. An answer is
+good when its status is 200 and, if `--expect` is given, its last bytes hold that text.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 from pathlib import Path
 from time import perf_counter_ns
 
 import httptools
 import uvloop
+
+#: Text in a chunk of a chat.
+_CONTENT = re.compile(rb'"content": ?"[^"]')
 
 
 class Run:
@@ -65,7 +69,7 @@ class Client(asyncio.Protocol):
         self.parser.feed_data(data)
 
     def on_body(self, body: bytes) -> None:
-        if not self.first:
+        if not self.first and (not self.run.expect or _CONTENT.search(body)):
             self.first = perf_counter_ns()
         if self.run.expect:
             self.tail = self.tail[-256:] + body[-256:]
