@@ -176,13 +176,13 @@ def config(connection: Connection, config_hash: str) -> bytes | None:
 
 
 def usage(
-    connection: Connection, by: str | None, piece: Piece, only: dict[str, str]
+    connection: Connection, by: str | None, piece: Piece, only: dict[str, str], *, histogram: bool
 ) -> list[tuple[str, Sequence[Any]]]:
     """Sums over rollup buckets of one grain, by one of the dimensions (or all together under "")."""
     group = f'"{by}"' if by else "''"
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f"SELECT {group}, {_SUMS} FROM {_table(piece.grain, {by, *only})}"
+        f"SELECT {group}, {_SUMS if histogram else _PLAIN_SUMS} FROM {_table(piece.grain, {by, *only})}"
         f" WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1",
         **piece._asdict(),
         **parameters,
@@ -196,7 +196,7 @@ def usage_by_user(
     """Sums over whole days, by `user` or `key_id`."""
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f'SELECT "{by}", {_USER_SUMS} FROM usage_by_user WHERE bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1',
+        f'SELECT "{by}", {_PLAIN_SUMS} FROM usage_by_user WHERE bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1',
         low=low_us,
         high=high_us,
         **parameters,
@@ -205,12 +205,13 @@ def usage_by_user(
 
 
 def series(
-    connection: Connection, piece: Piece, step_us: int, only: dict[str, str]
+    connection: Connection, piece: Piece, step_us: int, only: dict[str, str], *, histogram: bool
 ) -> list[tuple[int, Sequence[Any]]]:
     """Sums by time step, oldest first; `step_us` is a multiple of the grain."""
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f"SELECT bucket_us / {step_us} * {step_us}, {_SUMS} FROM {_table(piece.grain, only)}"
+        f"SELECT bucket_us / {step_us} * {step_us}, {_SUMS if histogram else _PLAIN_SUMS}"
+        f" FROM {_table(piece.grain, only)}"
         f" WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1 ORDER BY 1",
         **piece._asdict(),
         **parameters,
@@ -218,8 +219,8 @@ def series(
     return [(row[0], row[1:]) for row in rows]
 
 
-_USER_SUMS = ", ".join(f"sum({name})" for name in (*COUNTS, "latency_sq"))
-_SUMS = ", ".join([_USER_SUMS, *(f"sum({name})" for name in HISTOGRAM)])
+_PLAIN_SUMS = ", ".join(f"sum({name})" for name in (*COUNTS, "latency_sq"))
+_SUMS = ", ".join([_PLAIN_SUMS, *(f"sum({name})" for name in HISTOGRAM)])
 
 
 def _table(grain: int, columns: Iterable[str | None]) -> str:

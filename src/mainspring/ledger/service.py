@@ -131,12 +131,18 @@ class Ledger:
         return await self._database.read(lambda connection: queries.config(connection, config_hash))
 
     async def usage(
-        self, *, by: Grouping | None, since_us: int, until_us: int, tenant: str | None = None
+        self,
+        *,
+        by: Grouping | None,
+        since_us: int,
+        until_us: int,
+        tenant: str | None = None,
+        percentiles: bool = True,
     ) -> list[UsageRow]:
         """Sums over an interval, the groups with most requests first.
 
         The interval is widened to whole minutes; by user or key, which have no percentiles, to whole UTC days.
-        Rows without the thing grouped by stand under the group None.
+        Rows without the thing grouped by stand under the group None. Without percentiles it takes a third of the time.
         """
         only = {} if tenant is None else {"tenant": tenant}
         if by in {"user", "key"}:
@@ -151,7 +157,9 @@ class Ledger:
             pieces = list(rollups.cover(since_us, until_us))
             groups = await self._database.read(
                 lambda connection: rollups.merge(
-                    pair for piece in pieces for pair in queries.usage(connection, by, piece, only)
+                    pair
+                    for piece in pieces
+                    for pair in queries.usage(connection, by, piece, only, histogram=percentiles)
                 )
             )
         rows = [rollups.summarise(sums, group=group or None) for group, sums in groups.items()]
@@ -165,6 +173,7 @@ class Ledger:
         step_seconds: int,
         tenant: str | None = None,
         model: str | None = None,
+        percentiles: bool = True,
     ) -> list[UsageRow]:
         """Sums by time step, oldest first; steps without an answer are left out.
 
@@ -179,7 +188,9 @@ class Ledger:
         step_us = step_seconds * 1_000_000
         piece = queries.Piece(grain, since_us // step_us * step_us, -(-until_us // step_us) * step_us)
         only = {name: value for name, value in (("tenant", tenant), ("model", model)) if value is not None}
-        rows = await self._database.read(lambda connection: queries.series(connection, piece, step_us, only))
+        rows = await self._database.read(
+            lambda connection: queries.series(connection, piece, step_us, only, histogram=percentiles)
+        )
         return [rollups.summarise(sums, bucket_us=bucket) for bucket, sums in rows]
 
     async def _pack(self, record: Record, payload: Payload) -> Record:

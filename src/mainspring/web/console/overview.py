@@ -104,6 +104,7 @@ async def _gather(ledger: Ledger, tenant: str | None, since: int, until: int, st
                 since_us=max(since, until - _USERS_US) if name == "user" else since,
                 until_us=until,
                 tenant=tenant,
+                percentiles=False,
             )
             for _, name in dimensions
         ),
@@ -117,7 +118,14 @@ async def _gather(ledger: Ledger, tenant: str | None, since: int, until: int, st
     names = [cast("str", row.group) for row in busiest]
     found = await asyncio.gather(
         *(
-            ledger.series(since_us=since, until_us=until, step_seconds=step, tenant=tenant, model=name)
+            ledger.series(
+                since_us=since,
+                until_us=until,
+                step_seconds=step,
+                tenant=tenant,
+                model=name,
+                percentiles=False,
+            )
             for name in names
         )
     )
