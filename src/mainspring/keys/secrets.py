@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import string
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,15 +13,17 @@ from mainspring.base.errors import ConfigError
 #: Where the admin key is kept that we make when none is given, in the working folder.
 ADMIN_KEY_FILE = Path(".mainspring/admin.key")
 PREFIX = "ms-"
-#: 30 random bytes are 40 characters of base64: 240 bits, so a plain SHA-256 is as good as a slow hash.
-_RANDOM_BYTES = 30
+#: 40 letters and digits are 238 bits, so a plain SHA-256 is as good as a slow hash. Without dashes, so that a double
+#: click takes the whole of it.
+_LENGTH = 40
+_LETTERS = string.ascii_letters + string.digits
 #: A key that somebody chose must at least not be guessable in a lunch break.
 SHORTEST = 16
 
 
 def new_secret() -> str:
-    """A new secret: `ms-` and 40 URL-safe characters."""
-    return PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    """A new secret: `ms-` and 40 letters and digits."""
+    return PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
 
 
 def digest_of(secret: str) -> bytes:

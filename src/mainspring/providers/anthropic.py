@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mainspring.base.errors import MainspringError, ProviderProtocolError
+from mainspring.base.errors import ProviderProtocolError
 from mainspring.ledger.types import Usage
+from mainspring.providers.listing import listed_models
 from mainspring.providers.openai_streams import data_of, split_events
 from mainspring.providers.refusals import UNREADABLE, given, refusal
 from mainspring.providers.transport import HttpTransport
@@ -69,17 +70,7 @@ class AnthropicProvider:
 
     async def models(self) -> list[str]:
         """The models that the provider lists; this also warms a connection."""
-        try:
-            reply = await self._transport.get("/v1/models?limit=1000", 5)
-        except MainspringError:
-            return []
-        try:
-            document = msgspec.json.decode(await reply.read())
-            return [str(item["id"]) for item in document["data"]]
-        except (MainspringError, *UNREADABLE, LookupError, TypeError):
-            return []
-        finally:
-            reply.close()
+        return await listed_models(self._transport, "/v1/models?limit=1000")
 
     async def close(self) -> None:
         """Close the pool."""

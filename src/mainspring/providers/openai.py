@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from mainspring.base.errors import MainspringError
+from mainspring.providers.listing import listed_models
 from mainspring.providers.openai_answers import read_answer
 from mainspring.providers.openai_streams import ChatScanner, ResponsesScanner
-from mainspring.providers.refusals import UNREADABLE
 from mainspring.providers.transport import HttpTransport
 from mainspring.providers.types import Operation
 
@@ -75,17 +72,7 @@ class OpenAIProvider:
 
     async def models(self) -> list[str]:
         """The models that the provider lists; this also warms a connection."""
-        try:
-            reply = await self._transport.get("/models", 5)
-        except MainspringError:
-            return []
-        try:
-            document = msgspec.json.decode(await reply.read())
-            return [str(item["id"]) for item in document["data"]]
-        except (MainspringError, *UNREADABLE, LookupError, TypeError):
-            return []
-        finally:
-            reply.close()
+        return await listed_models(self._transport, "/models")
 
     async def close(self) -> None:
         """Close the pool."""
