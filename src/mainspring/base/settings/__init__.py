@@ -1,0 +1,45 @@
+"""The configuration: `mainspring.toml` under git, with the environment on top.
+
+Every key is optional. An environment variable `MAINSPRING_STORAGE__DATABASE` overrides `[storage] database`.
+A key that does not exist is an error that names the nearest one that does. Secrets are held as references
+(`env:NAME`, `file:PATH`) and resolved where they are used, so that printing the settings never prints a secret.
+
+This package knows the shape of the file. What a provider, route or model means is known in the rooms above.
+"""
+
+from __future__ import annotations
+
+from mainspring.base.settings.document import DEFAULT_FILE, OTHER_VARIABLES, PREFIX, Settings, load
+from mainspring.base.settings.process import (
+    LedgerSettings,
+    LocalSettings,
+    LoggingSettings,
+    ServerSettings,
+    StorageSettings,
+    TelemetrySettings,
+)
+from mainspring.base.settings.providers import ModelSettings, ProviderSettings
+from mainspring.base.settings.routes import DefaultsSettings, RouteSettings, TimeoutSettings
+from mainspring.base.settings.secrets import redact, resolve, without_password
+
+__all__ = [
+    "DEFAULT_FILE",
+    "OTHER_VARIABLES",
+    "PREFIX",
+    "DefaultsSettings",
+    "LedgerSettings",
+    "LocalSettings",
+    "LoggingSettings",
+    "ModelSettings",
+    "ProviderSettings",
+    "RouteSettings",
+    "ServerSettings",
+    "Settings",
+    "StorageSettings",
+    "TelemetrySettings",
+    "TimeoutSettings",
+    "load",
+    "redact",
+    "resolve",
+    "without_password",
+]

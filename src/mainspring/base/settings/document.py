@@ -1,0 +1,204 @@
+"""The whole configuration: reading it, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Self, get_args, get_origin
+
+import msgspec
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from mainspring.base.errors import ConfigError
+from mainspring.base.settings.process import (
+    LedgerSettings,
+    LocalSettings,
+    LoggingSettings,
+    ServerSettings,
+    StorageSettings,
+    TelemetrySettings,
+)
+from mainspring.base.settings.providers import ModelSettings, ProviderSettings
+from mainspring.base.settings.routes import DefaultsSettings, RouteSettings
+from mainspring.base.settings.secrets import redact, without_password
+
+DEFAULT_FILE = Path("mainspring.toml")
+PREFIX = "MAINSPRING_"
+#: Variables with our prefix that are not settings, and who reads them.
+OTHER_VARIABLES = {
+    "MAINSPRING_CONFIG": "every command: the configuration file",
+    "MAINSPRING_KEY": "mainspring chat: the key to ask with",
+    "MAINSPRING_URL": "mainspring chat: the server to ask",
+}
+#: What our own test suite is told.
+TEST_PREFIX = "MAINSPRING_TEST_"
+
+
+class Settings(BaseSettings):
+    """The whole configuration, read once at start and again when the file or the environment changes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    providers: dict[str, ProviderSettings] = {}
+    models: dict[str, ModelSettings] = {}
+    routes: dict[str, RouteSettings] = {}
+    defaults: DefaultsSettings = DefaultsSettings()
+    local: LocalSettings = LocalSettings()
+    logging: LoggingSettings = LoggingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    admin_key: str | None = Field(
+        default=None, repr=False, description="The first admin key; made and kept if absent."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings passes all of them
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; nothing else is read."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for name in self.routes:
+            if "/" in name:
+                raise ValueError(
+                    f"routes.{name}: a route name has no slash; `provider/model` names a model directly"
+                )
+        for name in self.models:
+            if "/" not in name:
+                raise ValueError(f'models.{name}: write it as "provider/model"')
+        return self
+
+    def snapshot(self) -> tuple[str, bytes]:
+        """The configuration in force, for the record.
+
+        Returns:
+            A hash of 16 hexadecimal digits and the settings as JSON, both without any secret.
+        """
+        document = self.model_dump(mode="json", exclude={"admin_key": True, "telemetry": {"sentry_dsn"}})
+        for provider in document["providers"].values():
+            provider["api_keys"] = [redact(key) for key in provider["api_keys"]]
+            provider["headers"] = dict.fromkeys(provider["headers"], "set")
+            provider["base_url"] = provider["base_url"] and without_password(provider["base_url"])
+        document["storage"] = {k: without_password(v) for k, v in document["storage"].items()}
+        text = msgspec.json.encode(document, order="sorted")
+        return hashlib.sha256(text).hexdigest()[:16], text
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the file (if it is there) and the environment.
+
+    Args:
+        path: the file; `None` means `mainspring.toml` in the working folder, if it exists.
+
+    Raises:
+        ConfigError: the file is missing though it was named, is not TOML, or a key or value is wrong.
+    """
+    document: dict[str, Any] = {}
+    file = path or DEFAULT_FILE
+    if path is not None and not file.exists():
+        raise ConfigError(
+            f"There is no configuration file {file}.", remedy="Name an existing file with --config."
+        )
+    if file.exists():
+        try:
+            document = tomllib.loads(file.read_text("utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{file} is not valid TOML: {error}.", remedy="Mend that line.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{file} cannot be read: {error}.", remedy="Check its permissions and encoding."
+            ) from error
+    _check_environment()
+    try:
+        return Settings(**document)
+    except ValidationError as error:
+        raise ConfigError(
+            _explain(error, file), remedy="docs/reference/configuration.md lists every key."
+        ) from None
+    except SettingsError as error:
+        field = str(error).partition('"')[2].partition('"')[0]
+        raise ConfigError(
+            f"The environment variable {PREFIX}{field.upper()} is not JSON.",
+            remedy="Write JSON into it, or set single keys with __ between the parts of the name.",
+        ) from None
+
+
+def _check_environment() -> None:
+    """pydantic-settings ignores unknown variables with our prefix; a misspelt one must not pass in silence."""
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    for variable in os.environ:
+        head = variable.split("__", 1)[0].upper()
+        if (
+            not head.startswith(PREFIX)
+            or head.startswith(TEST_PREFIX)
+            or head in known
+            or head in OTHER_VARIABLES
+        ):
+            continue
+        raise ConfigError(
+            f"The environment variable {variable} is not a setting.{_nearest(head, [*known, *OTHER_VARIABLES])}",
+            remedy="Unset or rename it.",
+        )
+
+
+def _explain(error: ValidationError, file: Path) -> str:
+    """The first thing wrong: who said it, where, and for a misspelt key its nearest neighbour."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    variable = _variable_for(first["loc"])
+    source = f"The environment variable {variable}" if variable else str(file)
+    if first["type"] == "extra_forbidden":
+        return f"{source}: {place} is not a setting.{_nearest(str(first['loc'][-1]), _names_at(first['loc'][:-1]))}"
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{source}: {place}: {message}." if place else f"{source}: {message}."
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """A sentence that helps: the nearest name, or all there are."""
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    return f" Known here: {', '.join(sorted(known))}." if known else ""
+
+
+def _variable_for(location: tuple[str | int, ...]) -> str | None:
+    """The environment variable that set this place, or a place around or inside it; the environment wins."""
+    path = [str(part).upper() for part in location]
+    for variable in os.environ:
+        parts = variable.upper().removeprefix(PREFIX).split("__")
+        length = min(len(parts), len(path))
+        if path and variable.upper().startswith(PREFIX) and parts[:length] == path[:length]:
+            return variable
+    return None
+
+
+def _names_at(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that exist at a place in the file."""
+    shape: Any = Settings
+    for part in location:
+        if get_origin(shape) in {dict, list}:  # the part is a name that the user chose, or an index
+            shape = get_args(shape)[-1]
+            continue
+        fields = getattr(shape, "model_fields", {})
+        shape = fields[part].annotation if part in fields else None
+    return list(getattr(shape, "model_fields", {}))
