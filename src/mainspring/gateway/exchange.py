@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mainspring.base.settings import TimeoutSettings
     from mainspring.gateway.plan import Plan, Target
     from mainspring.gateway.types import Dialect, Sink
-    from mainspring.keys.types import Principal
+    from mainspring.keys.types import Principal, Subject
     from mainspring.ledger.types import Attempt, UsageSource
     from mainspring.providers.types import Seen
 
@@ -100,6 +100,7 @@ class Exchange:
         "status",
         "store_payloads",
         "stream",
+        "subject",
         "target",
         "task",
         "timeouts",
@@ -137,6 +138,8 @@ class Exchange:
         self.plan: Plan | None = None
         self.timeouts: TimeoutSettings | None = None
         self.store_payloads = True
+        # admit
+        self.subject: Subject | None = None
         # call
         self.attempts: list[Attempt] = []
         self.target: Target | None = None

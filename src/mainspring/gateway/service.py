@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mainspring.base.clock import monotonic
 from mainspring.base.errors import ClientGone, InvalidRequest, MainspringError, Overloaded, drop_frames
 from mainspring.base.logging import get_logger, request_id
+from mainspring.gateway.admit import admit
 from mainspring.gateway.authenticate import authenticate
 from mainspring.gateway.call import call_whole, open_stream
 from mainspring.gateway.plan import Planner, plan
@@ -99,6 +100,7 @@ class Gateway:
     async def _answer(self, exchange: Exchange) -> None:
         authenticate(exchange, self._keys)
         plan(exchange, self.planner)
+        admit(exchange)
         if exchange.stream:
             stream = await open_stream(exchange, self._providers)
             await relay_stream(exchange, stream, self._record)

@@ -7,6 +7,6 @@ nothing of HTTP, models or what is asked; it says who is asking, or why not.
 
 from mainspring.keys.secrets import ADMIN_KEY_FILE
 from mainspring.keys.service import KeyRing
-from mainspring.keys.types import Key, KeyPage, Principal
+from mainspring.keys.types import Key, KeyPage, Principal, Subject
 
-__all__ = ["ADMIN_KEY_FILE", "Key", "KeyPage", "KeyRing", "Principal"]
+__all__ = ["ADMIN_KEY_FILE", "Key", "KeyPage", "KeyRing", "Principal", "Subject"]

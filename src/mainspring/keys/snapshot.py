@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mainspring.base.clock import iso
 from mainspring.base.errors import AuthenticationFailed
@@ -92,6 +92,7 @@ class Snapshot:
 
 def principal_of(key: Key) -> Principal:
     """What a key may do."""
+    limits: dict[str, Any] = key.settings or {}
     return Principal(
         key_id=key.id,
         name=key.name,
@@ -99,6 +100,9 @@ def principal_of(key: Key) -> Principal:
         role=key.role,
         models=None if key.models is None else frozenset(key.models),
         payloads=key.payloads,
+        rps=limits.get("rps"),
+        tokens_per_minute=limits.get("tokens_per_minute"),
+        concurrency=limits.get("concurrency"),
     )
 
 

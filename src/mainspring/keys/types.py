@@ -16,13 +16,29 @@ class Principal(msgspec.Struct, frozen=True):
     models: frozenset[str] | None = None
     #: Whether payloads of this key are kept; None follows the route and the settings.
     payloads: bool | None = None
+    #: The key's own limits: requests a second, tokens a minute, requests under way. None is the configured limit.
+    rps: float | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+
+class Subject(msgspec.Struct, frozen=True, gc=False):
+    """Whom limits and budgets are about: who asks, for whom and for what, and the key's own limits."""
+
+    tenant: str
+    key_id: str
+    user: str | None
+    feature: str | None
+    rps: float | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
 
 
 class Key(msgspec.Struct, kw_only=True):
     """A key as the database has it; the secret itself is nowhere, only its SHA-256. Times are Unix microseconds.
 
     `last4` helps people to recognise a key. `replaced_by` is set by a rotation: the old key works until `expires_us`.
-    `settings` holds limits that are accepted with a key: `rps`, `budget`.
+    `settings` holds limits that are accepted with a key: `rps`, `tokens_per_minute`, `concurrency`, `budget`.
     """
 
     id: str

@@ -61,6 +61,10 @@ def _limits(settings: dict[str, object]) -> None:
     rps = settings.get("rps")
     if rps is not None and not _positive(rps):
         raise InvalidRequest("rps must be a number above 0.", param="rps")
+    for name in ("tokens_per_minute", "concurrency"):
+        most = settings.get(name)
+        if most is not None and not (isinstance(most, int) and _positive(most)):
+            raise InvalidRequest(f"{name} must be a whole number above 0.", param=name)
     budget = settings.get("budget")
     if budget is None:
         return
