@@ -127,6 +127,8 @@ async def ask(ledger: Ledger, now: int) -> None:
         "errors": LedgerFilter(status="error"),
         "streams cut": LedgerFilter(status="cut"),
         "streams cut of a tenant": LedgerFilter(status="cut", tenant="tenant-5"),
+        "streams cut of a tenant and a model": LedgerFilter(status="cut", tenant="tenant-7", model="gpt-5"),
+        "errors of a model": LedgerFilter(status="error", model="strong"),
         "a busy user": LedgerFilter(user="user-1"),
         "a rare user": LedgerFilter(user="user-12345"),
         "a key": LedgerFilter(key_id="tenant-3-key-2"),

@@ -26,6 +26,8 @@ _FAILED = "(status >= 400 OR error IS NOT NULL)"
 _STATUS = {"ok": f"NOT {_FAILED} AND NOT cut", "error": _FAILED, "cut": "cut"}
 #: Columns whose index alone finds few rows, the most selective first; a query uses the first that it has.
 _SELECTIVE = ("session", "user", "key_id")
+#: Answers that are in an index of their own, with their dimensions.
+_RARE_STATUS = ("error", "cut")
 #: The dimensions, the most selective first as far as one can tell.
 _RARE_FIRST = ("model", "feature", "route", "provider", "tenant")
 #: How many minutes with matches are looked up at first.
@@ -261,14 +263,16 @@ def _stretches(connection: Connection, where: LedgerFilter, before: str | None) 
 
     By tenant, feature, route, provider and model there is no index: the rollups say in which minutes there are matches
     at all, and only those are read. With a column that has an index it is one range, unless a key (which may have made
-    half of the rows) is asked for together with something that may be rare.
+    half of the rows) is asked for together with something that may be rare. Failed and cut answers have indexes that
+    tell all of these apart: one range, where the rollups would name every minute in which something went well.
     """
     low, high = _ids(where)
     if before is not None:
         high = min(high, before)
     only = {name: value for name in _RARE_FIRST if (value := getattr(where, name)) is not None}
     picky = where.user is not None or where.session is not None
-    if not only or picky or (where.key_id is not None and only.keys() == {"tenant"}):
+    one_key = where.key_id is not None and only.keys() == {"tenant"}
+    if not only or picky or one_key or where.status in _RARE_STATUS:
         yield low, high
         return
     for from_us, to_us in _busy(connection, only, _instant(low), _instant(high) + 1000):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 from tests.support.answers import answer
@@ -14,11 +14,12 @@ from tests.support.answers import answer
 from mainspring.base.clock import now_us
 from mainspring.base.errors import InvalidRequest, NotFound, StoreUnavailable
 from mainspring.base.ids import lowest_id, new_id
-from mainspring.ledger import Attempt, Feedback, Inference, Ledger, LedgerFilter, Payload
+from mainspring.ledger import Attempt, Feedback, Inference, Ledger, LedgerFilter, Payload, queries
 from mainspring.store import BlobStore, open_blobs, open_database
 
 if TYPE_CHECKING:
-    from mainspring.store import Database
+    from mainspring.store import Connection, Database
+    from mainspring.store.types import Row
 
 HOUR_US = 3_600_000_000
 
@@ -164,6 +165,9 @@ FILTERS: list[dict[str, Any]] = [
     {"status": "error"},
     {"status": "cut"},
     {"status": "cut", "tenant": "b"},
+    {"status": "cut", "tenant": "a", "model": "common", "feature": "f1"},
+    {"status": "error", "tenant": "b", "key_id": "k1", "provider": "p1"},
+    {"status": "error", "model": "rare", "user": "ann"},
     {"status": "ok", "model": "common"},
 ]
 
@@ -230,6 +234,31 @@ async def test_filters_find_what_a_scan_finds(ledger: Ledger, mixed: list[Infere
             assert found == expected, where
             exported = [row.id async for batch in ledger.export(where, batch=9) for row in batch]
             assert exported == expected[::-1], where
+
+
+@pytest.mark.parametrize("status", ["error", "cut"])
+async def test_rare_answers_of_a_tenant_are_found_in_one_look_at_their_index(
+    ledger: Ledger, database: Database, mixed: list[Inference], status: Literal["error", "cut"]
+) -> None:
+    where = LedgerFilter(status=status, tenant="a", model="common")
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def look(connection: Connection) -> tuple[list[Inference], str]:
+        class Watched:
+            def rows(self, sql: str, **parameters: Any) -> list[Row]:
+                asked.append((sql, parameters))
+                return connection.rows(sql, **parameters)
+
+        found = queries.page(cast("Connection", Watched()), where, limit=500, before=None)
+        ((sql, parameters),) = asked
+        explain = "EXPLAIN QUERY PLAN " if connection.dialect == "sqlite" else "EXPLAIN "
+        return found, str(connection.rows(explain + sql, **parameters))
+
+    found, plan = await database.read(look)
+    assert {row.id for row in found} == {row.id for row in mixed if passes(row, where)}
+    # With a few hundred rows Postgres may as well read them all; SQLite decides by what indexes there are.
+    if database.dialect == "sqlite":
+        assert f"ix_inferences_{'failed' if status == 'error' else 'cut'}" in plan
 
 
 async def test_usage_is_the_sum_over_the_rows(ledger: Ledger, mixed: list[Inference]) -> None:

@@ -268,3 +268,15 @@ CREATE TABLE versions (
 
 INSERT INTO alembic_version (version_num) VALUES ('0001') RETURNING version_num;
 
+-- Running upgrade 0001 -> 0002
+
+DROP INDEX ix_inferences_failed;
+
+CREATE INDEX ix_inferences_failed ON inferences (id, tenant, feature, route, provider, model) WHERE status >= 400 OR error IS NOT NULL;
+
+DROP INDEX ix_inferences_cut;
+
+CREATE INDEX ix_inferences_cut ON inferences (id, tenant, feature, route, provider, model) WHERE cut;
+
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
+
