@@ -280,3 +280,81 @@ CREATE INDEX ix_inferences_cut ON inferences (id, tenant, feature, route, provid
 
 UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';
 
+-- Running upgrade 0002 -> 0003
+
+CREATE TABLE alerts (
+    id TEXT NOT NULL, 
+    rule TEXT NOT NULL, 
+    subject TEXT NOT NULL, 
+    window_us BIGINT NOT NULL, 
+    tenant TEXT, 
+    metric TEXT NOT NULL, 
+    severity TEXT NOT NULL, 
+    summary TEXT NOT NULL, 
+    threshold BIGINT NOT NULL, 
+    value BIGINT, 
+    peak BIGINT, 
+    opened_us BIGINT NOT NULL, 
+    clear_us BIGINT, 
+    resolved_us BIGINT, 
+    resolution TEXT, 
+    acknowledged_us BIGINT, 
+    acknowledged_by TEXT, 
+    told TEXT, 
+    told_us BIGINT, 
+    PRIMARY KEY (id)
+);
+
+CREATE UNIQUE INDEX ix_alerts_window ON alerts (rule, subject, window_us);
+
+CREATE UNIQUE INDEX ix_alerts_open ON alerts (rule, subject) WHERE resolved_us IS NULL;
+
+CREATE INDEX ix_alerts_tenant ON alerts (tenant, id);
+
+CREATE TABLE alert_silences (
+    rule TEXT NOT NULL, 
+    subject TEXT NOT NULL, 
+    until_us BIGINT NOT NULL, 
+    created_us BIGINT NOT NULL, 
+    created_by TEXT, 
+    PRIMARY KEY (rule, subject)
+);
+
+CREATE TABLE alert_deliveries (
+    id TEXT NOT NULL, 
+    channel TEXT NOT NULL, 
+    state TEXT NOT NULL, 
+    body TEXT NOT NULL, 
+    alerts BIGINT NOT NULL, 
+    created_us BIGINT NOT NULL, 
+    due_us BIGINT NOT NULL, 
+    attempts BIGINT NOT NULL, 
+    attempted_us BIGINT, 
+    refused BOOLEAN NOT NULL, 
+    error TEXT, 
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_alert_deliveries_pending ON alert_deliveries (channel, due_us) WHERE state = 'pending';
+
+CREATE INDEX ix_alert_deliveries_channel ON alert_deliveries (channel, id);
+
+CREATE TABLE alert_mentions (
+    alert_id TEXT NOT NULL, 
+    delivery_id TEXT NOT NULL, 
+    event TEXT NOT NULL, 
+    PRIMARY KEY (alert_id, delivery_id, event)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX ix_alert_mentions_delivery_id ON alert_mentions (delivery_id);
+
+CREATE TABLE alert_lease (
+    name TEXT NOT NULL, 
+    holder TEXT NOT NULL, 
+    beat BIGINT NOT NULL, 
+    PRIMARY KEY (name)
+);
+
+UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
+
