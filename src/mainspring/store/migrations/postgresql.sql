@@ -356,3 +356,24 @@ CREATE TABLE alert_lease (
 
 UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
 
+-- Running upgrade 0003 -> 0004
+
+CREATE TABLE provider_drains (
+    provider TEXT COLLATE "C" NOT NULL, 
+    key TEXT COLLATE "C" NOT NULL, 
+    since_us BIGINT NOT NULL, 
+    by TEXT COLLATE "C" NOT NULL, 
+    reason TEXT COLLATE "C", 
+    PRIMARY KEY (provider, key)
+);
+
+CREATE TABLE secret_ages (
+    reference TEXT COLLATE "C" NOT NULL, 
+    fingerprint BYTEA NOT NULL, 
+    salt BYTEA NOT NULL, 
+    first_seen_us BIGINT NOT NULL, 
+    PRIMARY KEY (reference, fingerprint)
+);
+
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+

@@ -358,3 +358,26 @@ CREATE TABLE alert_lease (
 
 UPDATE alembic_version SET version_num='0003' WHERE alembic_version.version_num = '0002';
 
+-- Running upgrade 0003 -> 0004
+
+CREATE TABLE provider_drains (
+    provider TEXT NOT NULL, 
+    "key" TEXT NOT NULL, 
+    since_us BIGINT NOT NULL, 
+    "by" TEXT NOT NULL, 
+    reason TEXT, 
+    PRIMARY KEY (provider, "key")
+)
+ WITHOUT ROWID;
+
+CREATE TABLE secret_ages (
+    reference TEXT NOT NULL, 
+    fingerprint BLOB NOT NULL, 
+    salt BLOB NOT NULL, 
+    first_seen_us BIGINT NOT NULL, 
+    PRIMARY KEY (reference, fingerprint)
+)
+ WITHOUT ROWID;
+
+UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
+
