@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from mainspring.gateway.exchange import Exchange
-    from mainspring.gateway.plan import Target
+    from mainspring.routing import Target
     from mainspring.providers import Provider, Providers, Reply, StreamScanner
     from mainspring.providers.translate import StreamTranslation, Translation
 

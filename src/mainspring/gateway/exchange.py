@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from mainspring.base.errors import MainspringError
     from mainspring.base.settings import TimeoutSettings
-    from mainspring.gateway.plan import Plan, Target
     from mainspring.gateway.types import Dialect, Sink
     from mainspring.keys.types import Principal, Subject
     from mainspring.ledger.types import Attempt, UsageSource
     from mainspring.providers.types import Seen
+    from mainspring.routing import Plan, Target
 
 
 #: These are answered whole, whatever `stream` says.

@@ -9,10 +9,9 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from mainspring.base.errors import ConfigError, NotFound, PermissionDenied
-from mainspring.base.settings import RouteSettings, TimeoutSettings
+from mainspring.base.settings import RouteSettings
+from mainspring.routing import Plan, target
 
 if TYPE_CHECKING:
     from mainspring.base.settings import Settings
@@ -22,30 +21,6 @@ if TYPE_CHECKING:
 
 #: What the route `default` means where the configuration does not say: the first of these that is there.
 _USUAL_TARGETS = ("openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "local/small")
-
-
-class Target(msgspec.Struct, frozen=True):
-    """A provider's model.
-
-    Attributes:
-        provider: the provider's name here.
-        model: the model's name there.
-        headers: the answer headers that name both, made once.
-    """
-
-    provider: str
-    model: str
-    headers: tuple[tuple[bytes, bytes], ...]
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """Where a request may go, in this order, and why."""
-
-    targets: tuple[Target, ...]
-    route: str | None
-    why: str
-    timeouts: TimeoutSettings
-    payloads: bool
 
 
 class Planner:
@@ -87,7 +62,7 @@ class Planner:
             raise self._unknown(model)
         settings = self._settings
         plan = Plan(
-            targets=(_target(provider, name),),
+            targets=(target(provider, name),),
             route=None,
             why="named by the caller",
             timeouts=settings.defaults.timeouts,
@@ -112,7 +87,7 @@ class Planner:
                     f"routes.{name}: the target {text!r} names a provider that is not configured.",
                     remedy=f"Configured are: {', '.join(known)}. A known provider appears when its key is set.",
                 )
-            targets.append(_target(provider, model))
+            targets.append(target(provider, model))
         # What a route does not set of its timeouts is as in the defaults.
         own = {field: getattr(route.timeouts, field) for field in route.timeouts.model_fields_set}
         return Plan(
@@ -167,22 +142,6 @@ def allowed(principal: Principal, name: str) -> bool:
         return True
     provider, slash, _ = name.partition("/")
     return bool(slash) and f"{provider}/*" in models
-
-
-def _target(provider: str, model: str) -> Target:
-    # A model's name comes from the caller: what a header cannot carry is replaced, not refused.
-    shown = model.encode("ascii", "replace").translate(_HEADER_SAFE)
-    return Target(
-        provider=provider,
-        model=model,
-        headers=(
-            (b"x-mainspring-provider", provider.encode("ascii", "replace")),
-            (b"x-mainspring-model", shown),
-        ),
-    )
-
-
-_HEADER_SAFE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))  # noqa: PLR2004 - printable ASCII
 
 
 def _first(*choices: bool | None) -> bool:

@@ -15,13 +15,13 @@ from mainspring.base.errors import (
     StreamCut,
 )
 from mainspring.base.settings import ModelSettings
-from mainspring.gateway.plan import Target
 from mainspring.gateway.settle import settle
 from mainspring.keys.types import Principal
 from mainspring.ledger.types import Attempt, Usage
 from mainspring.providers.estimate import estimate_request
 from mainspring.providers.prices import PriceTable
 from mainspring.providers.types import Operation, Seen
+from mainspring.routing import Target
 
 PRICES = PriceTable({"one/m": ModelSettings(input_usd_per_mtok=1, output_usd_per_mtok=10)}, {})
 REPORTED = Usage(input=7, cache_read=2, output=3, reasoning=1)

@@ -19,19 +19,33 @@ from mainspring.base.settings.process import (
     TelemetrySettings,
 )
 from mainspring.base.settings.providers import ModelSettings, ProviderSettings
-from mainspring.base.settings.routes import DefaultsSettings, RouteSettings, TimeoutSettings
+from mainspring.base.settings.routes import (
+    QUANTILES,
+    ConditionSettings,
+    DefaultsSettings,
+    FallbackSettings,
+    HedgeSettings,
+    RetrySettings,
+    RouteSettings,
+    TimeoutSettings,
+)
 from mainspring.base.settings.secrets import redact, resolve, without_password
 
 __all__ = [
     "DEFAULT_FILE",
     "OTHER_VARIABLES",
     "PREFIX",
+    "QUANTILES",
+    "ConditionSettings",
     "DefaultsSettings",
+    "FallbackSettings",
+    "HedgeSettings",
     "LedgerSettings",
     "LocalSettings",
     "LoggingSettings",
     "ModelSettings",
     "ProviderSettings",
+    "RetrySettings",
     "RouteSettings",
     "ServerSettings",
     "Settings",
