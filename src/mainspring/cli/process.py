@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
@@ -53,12 +53,13 @@ def run_process(
         MainspringError: the application could not start.
     """
     from mainspring.web.app import create_app  # noqa: PLC0415 - everything that serves; not for --help
+    from mainspring.web.http1 import Listener  # noqa: PLC0415 - likewise
 
     app = create_app(settings, file=config)
     server_config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", Listener(lambda: app.surfaces)),
         ws="none",
         lifespan="on",
         access_log=False,

@@ -1,4 +1,4 @@
-"""The ASGI app of one process: the protocol surfaces as they are, everything else through FastAPI."""
+"""The application of one process: the protocol surfaces as they are, everything else through FastAPI."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _LOOK_SECONDS = 0.5
 
 
 class Application:
-    """The ASGI app. The runtime is opened when the server starts and closed when it stops.
+    """Answers on the protocol surfaces, and is the ASGI app of everything else and of the life of the process.
+
+    The runtime is opened when the server starts and closed when it stops.
 
     Args:
         settings: the configuration to start with.
@@ -38,18 +40,23 @@ class Application:
         self._settings = settings
         self._file = file
         self._ready = ready
-        self._surfaces: App | None = None
+        self._surfaces: Surfaces | None = None
         self._pages: App | None = None
         self.runtime: Runtime | None = None
         #: Why the start failed, for whoever runs the server: a server only tells that it did.
         self.failure: MainspringError | None = None
 
+    @property
+    def surfaces(self) -> Surfaces:
+        """What answers under `/v1`."""
+        assert self._surfaces is not None, "the server calls lifespan first"
+        return self._surfaces
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or the life of the process."""
+        """Serve a page, or the life of the process."""
         if scope["type"] == "http":
-            app = self._surfaces if scope["path"].startswith("/v1/") else self._pages
-            assert app is not None, "the server calls lifespan first"
-            await app(scope, receive, send)
+            assert self._pages is not None, "the server calls lifespan first"
+            await self._pages(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 

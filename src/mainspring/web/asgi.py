@@ -1,4 +1,4 @@
-"""Plain ASGI for the protocol surfaces: reading a request, writing an answer. No framework stands on this path."""
+"""What a request says outside its body, and the gateway's answer as ASGI where a page of ours asks it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from mainspring.base.errors import ClientGone, PayloadTooLarge
+from mainspring.base.errors import ClientGone
 from mainspring.gateway import Attribution
 
 if TYPE_CHECKING:
@@ -60,44 +60,6 @@ class AsgiSink:
         """Return when the caller has hung up."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
-
-
-async def read_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
-    """The whole body of a request.
-
-    Args:
-        headers: of the request.
-        receive: of the ASGI server.
-        limit: in bytes.
-
-    Raises:
-        PayloadTooLarge: it is, or says that it is, larger than the limit.
-        ClientGone: the caller hung up before the end.
-    """
-    announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced) > limit:
-        raise _too_large(limit)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone("The caller hung up before its request was complete.")
-    body: bytes = message.get("body", b"")
-    parts, size = [body], len(body)
-    while size <= limit:
-        if not message.get("more_body"):
-            return body if len(parts) == 1 else b"".join(parts)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone("The caller hung up before its request was complete.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    raise _too_large(limit)
-
-
-async def answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Send a whole answer."""
-    headers = [*headers, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def secret_of(headers: RawHeaders) -> str | None:
@@ -158,10 +120,3 @@ def _name(value: bytes | None) -> str | None:
 def _text(metadata: dict[str, Any], name: str) -> str | None:
     value = metadata.get(name)
     return value[:_NAME_CHARS] if isinstance(value, str) and value else None
-
-
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(
-        f"The body is larger than {limit >> 20} MB.",
-        remedy="Send less, or raise server.max_body_mb.",
-    )

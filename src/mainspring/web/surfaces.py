@@ -12,10 +12,12 @@ from mainspring.gateway import Dialect, Envelope, Exchange
 from mainspring.gateway.rewrite import checked_text
 from mainspring.providers import Operation
 from mainspring.web import anthropic, openai
-from mainspring.web.asgi import AsgiSink, answer, attribution, passed_on, read_body, secret_of
+from mainspring.web.asgi import attribution, passed_on, secret_of
 
 if TYPE_CHECKING:
-    from mainspring.web.asgi import RawHeaders, Receive, Scope, Send
+    from mainspring.gateway.types import Sink
+    from mainspring.web.asgi import RawHeaders
+    from mainspring.web.http1 import Request
     from mainspring.web.runtime import Runtime
 
 
@@ -42,7 +44,7 @@ _decode = msgspec.json.Decoder(Envelope).decode
 
 
 class Surfaces:
-    """The ASGI app of everything under `/v1`.
+    """Everything under `/v1`.
 
     Args:
         runtime: of this process.
@@ -51,20 +53,23 @@ class Surfaces:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        path: str = scope["path"]
-        headers: RawHeaders = dict(scope["headers"])
-        surface = SURFACES.get(path)
-        dialect: Dialect = surface.dialect if surface is not None else _dialect_of(path, headers)
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that is taken."""
+        return self._runtime.settings.server.max_body_mb << 20
+
+    async def answer(self, request: Request, response: Sink) -> None:
+        """Answer one request, whose body is complete."""
+        headers = request.fields
+        surface = SURFACES.get(request.path)
+        dialect: Dialect = surface.dialect if surface is not None else _dialect_of(request.path, headers)
         try:
             if surface is None:
-                await self._other(scope, headers, send)
+                await self._other(request, response)
                 return
-            if scope["method"] != "POST":
+            if request.method != b"POST":
                 raise _not_allowed("POST")
-            limit = self._runtime.settings.server.max_body_mb << 20
-            body = await read_body(headers, receive, limit)
+            body = request.body(self.max_body_bytes)
             exchange = Exchange(
                 dialect=dialect,
                 operation=surface.operation,
@@ -73,32 +78,30 @@ class Surfaces:
                 secret=secret_of(headers),
                 attribution=attribution(headers, envelope),
                 pass_headers=passed_on(headers),
-                sink=AsgiSink(receive, send),
+                sink=response,
             )
-        except ClientGone:
-            return
         except MainspringError as error:
             request_id = new_id()
             # Who has no key learns that first, whatever else is wrong with the request.
             refusal = self._key_error(headers) or error
-            await answer(send, *dialect.error(refusal, request_id))
+            await _send(response, *dialect.error(refusal, request_id))
             return
         await self._runtime.gateway.handle(exchange)
 
-    async def _other(self, scope: Scope, headers: RawHeaders, send: Send) -> None:
-        path: str = scope["path"]
+    async def _other(self, request: Request, response: Sink) -> None:
+        path, headers = request.path, request.fields
         if path != _MODELS and not path.startswith(_MODELS + "/"):
             raise NotFound(
                 f"There is nothing at {path[:200]}.", remedy="docs/reference/http.md lists the paths."
             )
-        if scope["method"] not in {"GET", "HEAD"}:
+        if request.method not in {b"GET", b"HEAD"}:
             raise _not_allowed("GET")
         principal = self._runtime.keys.check(secret_of(headers) or "")
         wanted = path[len(_MODELS) + 1 :] or None
         speaks_anthropic = b"anthropic-version" in headers
         body = openai.models_answer(self._runtime, principal, wanted, anthropic=speaks_anthropic)
         head = [(b"content-type", b"application/json"), (b"x-request-id", new_id().encode())]
-        await answer(send, 200, head, body)
+        await _send(response, 200, head, body)
 
     def _key_error(self, headers: RawHeaders) -> MainspringError | None:
         try:
@@ -140,6 +143,15 @@ def read_envelope(body: bytes, surface: Surface) -> Envelope:
     if bytes(getattr(envelope, surface.needs)) in {b"", b"null"}:
         raise InvalidRequest(f"The body has no `{surface.needs}`.", remedy="Add it.", param=surface.needs)
     return envelope
+
+
+async def _send(response: Sink, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """Send a whole answer; whoever has left does not get it."""
+    await response.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+    try:
+        await response.write(body, last=True)
+    except ClientGone:
+        return
 
 
 def _dialect_of(path: str, headers: RawHeaders) -> Dialect:

@@ -14,6 +14,7 @@ from tests.support.loopback import loopback, response
 
 from mainspring.base.settings import load
 from mainspring.providers.registry import KNOWN
+from mainspring.web.http1 import Request
 from mainspring.web.runtime import Runtime
 from mainspring.web.surfaces import Surfaces
 
@@ -61,30 +62,32 @@ async def running(file: Path) -> AsyncIterator[Runtime]:
         await runtime.close()
 
 
+class Answer:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.parts: list[bytes] = []
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        self.parts.append(data)
+
+    async def gone(self) -> None:
+        await asyncio.Event().wait()
+
+
 async def ask(runtime: Runtime, model: str, **more: Any) -> tuple[int, bytes]:
-    """One request through the surfaces, as a server would bring it."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}], **more}).encode()
-    messages: list[Any] = [{"type": "http.request", "body": body}]
-    status, parts = 0, []
-
-    async def receive() -> Any:
-        if messages:
-            return messages.pop(0)
-        return await asyncio.Event().wait()
-
-    async def send(message: Any) -> None:
-        nonlocal status
-        status = message.get("status", status)
-        parts.append(message.get("body", b""))
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/chat/completions",
-        "headers": [(b"authorization", f"Bearer {KEY}".encode())],
-    }
-    await Surfaces(runtime)(scope, receive, send)
-    return status, b"".join(parts)
+    """One request through the surfaces, as a connection would bring it."""
+    request = Request(b"POST", b"/v1/chat/completions", [(b"authorization", f"Bearer {KEY}".encode())])
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **more}
+    request.parts.append(json.dumps(body).encode())
+    request.size = len(request.parts[0])
+    answer = Answer()
+    await Surfaces(runtime).answer(request, answer)
+    return answer.status, b"".join(answer.parts)
 
 
 async def answering(visit: Visit) -> None:

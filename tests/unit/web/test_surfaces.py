@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainspring.base.errors import ClientGone, InvalidRequest, PayloadTooLarge
+from mainspring.base.errors import ClientGone, InvalidRequest
 from mainspring.gateway import Envelope
-from mainspring.web.asgi import AsgiSink, attribution, passed_on, read_body, secret_of
+from mainspring.web.asgi import AsgiSink, attribution, passed_on, secret_of
 from mainspring.web.surfaces import SURFACES, read_envelope
 
 CHAT = SURFACES["/v1/chat/completions"]
@@ -151,26 +151,6 @@ def receiving(*messages: Any) -> Any:
 
 def piece(body: bytes, *, more: bool = False) -> dict[str, Any]:
     return {"type": "http.request", "body": body, "more_body": more}
-
-
-async def test_bodies() -> None:
-    assert await read_body({}, receiving(piece(b"abc")), 3) == b"abc"
-    assert (
-        await read_body({}, receiving(piece(b"ab", more=True), piece(b"", more=True), piece(b"c")), 3)
-        == b"abc"
-    )
-    assert await read_body({}, receiving({"type": "http.request"}), 3) == b""
-    for headers, messages in [
-        ({b"content-length": b"4"}, []),
-        ({}, [piece(b"abcd")]),
-        ({}, [piece(b"ab", more=True), piece(b"cd", more=True)]),
-        ({}, [piece(b"ab", more=True), piece(b"cd")]),
-    ]:
-        with pytest.raises(PayloadTooLarge):
-            await read_body(headers, receiving(*messages), 3)
-    for messages in ([{"type": "http.disconnect"}], [piece(b"a", more=True), {"type": "http.disconnect"}]):
-        with pytest.raises(ClientGone):
-            await read_body({}, receiving(*messages), 3)
 
 
 async def test_a_caller_who_left_is_gone_at_the_head_and_in_the_body() -> None:
