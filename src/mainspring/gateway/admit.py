@@ -1,20 +1,51 @@
-"""Third step: whom the limits are about."""
+"""Third step: whether there is room in the limits that are about a request.
+
+What a request is granted travels with it and is released however it ends: before its row is written, so that whoever
+waits for the end of one answer to ask for the next finds the room free.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from mainspring.keys.types import Subject
+from mainspring.providers.estimate import estimate_request
+from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
     from mainspring.gateway.exchange import Exchange
+    from mainspring.ledger.types import Inference
+    from mainspring.limits import Limits
+
+#: Answers of these are not made of tokens, or nobody is billed for them.
+_WITHOUT_OUTPUT = frozenset({Operation.EMBEDDINGS})
+#: A longer answer than this is nobody's wish; a larger number is a mistake.
+_MOST_TOKENS = 10_000_000
 
 
-def admit(exchange: Exchange) -> None:
-    """Name the subject of a request."""
+class _Bounds(msgspec.Struct):
+    """How long an answer may be, in the words of the three protocols."""
+
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    n: Any = None
+
+
+_decode = msgspec.json.Decoder(_Bounds).decode
+
+
+async def admit(exchange: Exchange, limits: Limits | None) -> None:
+    """Name the subject of a request, and ask for room in every limit that is about it.
+
+    Raises:
+        RateLimited: one of them has none; nothing was consumed.
+    """
     principal, attribution = exchange.principal, exchange.attribution
     assert principal is not None, "authenticate comes first"
-    exchange.subject = Subject(
+    subject = exchange.subject = Subject(
         principal.tenant,
         principal.key_id,
         attribution.user,
@@ -22,4 +53,51 @@ def admit(exchange: Exchange) -> None:
         principal.rps,
         principal.tokens_per_minute,
         principal.concurrency,
+        principal.origin,
     )
+    if limits is None:
+        return
+    grant = exchange.grant = await limits.admit(subject, lambda: _estimate(exchange, limits))
+    if grant is not None and grant.denied is not None:
+        raise limits.refusal(grant)
+
+
+def release(exchange: Exchange, limits: Limits | None, row: Inference) -> None:
+    """Count what an answer has used, and give back the room that it held."""
+    grant = exchange.grant
+    if grant is None or limits is None:
+        return
+    if grant.denied is not None:
+        row.extra = {"limit": grant.denied.name, "denied_unrecorded": grant.unrecorded}
+    elif grant.counts_tokens:
+        prompt = row.input_tokens + row.cache_read_tokens + row.cache_write_tokens
+        output = row.output_tokens + row.reasoning_tokens
+        grant.settle(prompt + output)
+        if row.usage_source == "provider" and row.error is None:
+            size = None if b"base64" in exchange.body else len(exchange.body)
+            limits.usual.learn(exchange.envelope.model, size=size, prompt=prompt, output=output)
+    grant.release()
+
+
+def _estimate(exchange: Exchange, limits: Limits) -> int:
+    """Tokens that a request will probably use, in and out."""
+    operation, body = exchange.operation, exchange.body
+    if operation is Operation.COUNT_TOKENS:
+        return 0
+    model = exchange.envelope.model
+    if b"base64" in body:  # images and files are not charged by their letters
+        prompt = estimate_request(operation, body)
+    else:
+        prompt = limits.usual.prompt(model, len(body))
+    if operation in _WITHOUT_OUTPUT:
+        return prompt
+    bounds = _decode(body)
+    most = _count(bounds.max_completion_tokens) or _count(bounds.max_tokens) or _count(bounds.max_output_tokens)
+    return prompt + limits.usual.output(model, most) * (_count(bounds.n) or 1)
+
+
+def _count(value: Any) -> int | None:
+    """A number that makes sense; others are the provider's to refuse."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_TOKENS:
+        return None
+    return value

@@ -19,7 +19,7 @@ from mainspring.keys.types import Key, KeyPage, Principal
 from mainspring.keys.validation import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from mainspring.store import Connection, Database
@@ -45,6 +45,10 @@ class KeyRing:
         self._snapshot = Snapshot()
         self._seen = 0
         self._task: asyncio.Task[None] | None = None
+        #: Called in the transaction that makes a key, for what must be there as soon as the key is.
+        self.on_create: Callable[[Connection, Key], None] | None = None
+        #: Awaited before changed keys come in force here, so that what was made with them is known by then.
+        self.before_change: Callable[[], Awaitable[None]] | None = None
 
     def check(self, secret: str) -> Principal:
         """Who holds this secret.
@@ -83,6 +87,8 @@ class KeyRing:
             self._snapshot.clear()
         seen = self._seen
         version, changed = await self._database.read(lambda c: queries.changed_since(c, seen))
+        if self.before_change is not None:
+            await self.before_change()
         self._snapshot.put(changed)
         self._seen = version
 
@@ -127,7 +133,13 @@ class KeyRing:
                 settings=None if settings is None else dict(settings),
             )
         )
-        await self._database.write(lambda c: queries.add(c, key))
+
+        def work(connection: Connection) -> None:
+            queries.add(connection, key)
+            if self.on_create is not None:
+                self.on_create(connection, key)
+
+        await self._database.write(work)
         await self.refresh()
         return key, secret
 
@@ -207,6 +219,7 @@ class KeyRing:
                 last4=secret[-4:],
                 created_us=now,
                 last_used_us=None,
+                origin=old.origin or old.id,
                 expires_us=None if old.expires_us is None else now + (old.expires_us - old.created_us),
             )
             ends = now + int(overlap_seconds * 1_000_000)

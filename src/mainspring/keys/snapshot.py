@@ -103,6 +103,7 @@ def principal_of(key: Key) -> Principal:
         rps=limits.get("rps"),
         tokens_per_minute=limits.get("tokens_per_minute"),
         concurrency=limits.get("concurrency"),
+        origin=key.origin or key.id,
     )
 
 

@@ -20,6 +20,8 @@ class Principal(msgspec.Struct, frozen=True):
     rps: float | None = None
     tokens_per_minute: int | None = None
     concurrency: int | None = None
+    #: The first key of the line that this one goes on by rotation: what a budget on a key is about. Empty is itself.
+    origin: str = ""
 
 
 class Subject(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +34,8 @@ class Subject(msgspec.Struct, frozen=True, gc=False):
     rps: float | None = None
     tokens_per_minute: int | None = None
     concurrency: int | None = None
+    #: The first key of the line that the key goes on by rotation.
+    origin: str = ""
 
 
 class Key(msgspec.Struct, kw_only=True):
@@ -54,6 +58,8 @@ class Key(msgspec.Struct, kw_only=True):
     revoked_us: int | None = None
     replaced_by: str | None = None
     settings: dict[str, object] | None = None
+    #: The first key of the line that this one goes on by rotation, None where it is itself the first.
+    origin: str | None = None
     #: When it was last used, to the minute; flushed now and then, so it may be a minute old.
     last_used_us: int | None = None
 

@@ -377,3 +377,80 @@ CREATE TABLE secret_ages (
 
 UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
 
+-- Running upgrade 0004 -> 0005
+
+ALTER TABLE keys ADD COLUMN origin TEXT COLLATE "C";
+
+WITH RECURSIVE chain (id, origin) AS (
+    SELECT id, id FROM keys WHERE id NOT IN (SELECT replaced_by FROM keys WHERE replaced_by IS NOT NULL)
+    UNION ALL
+    SELECT keys.replaced_by, chain.origin FROM chain JOIN keys ON keys.id = chain.id
+    WHERE keys.replaced_by IS NOT NULL
+)
+UPDATE keys SET origin = (SELECT chain.origin FROM chain WHERE chain.id = keys.id);
+
+CREATE TABLE budgets (
+    id TEXT COLLATE "C" NOT NULL, 
+    name TEXT COLLATE "C" NOT NULL, 
+    kind TEXT COLLATE "C" NOT NULL, 
+    subject TEXT COLLATE "C" NOT NULL, 
+    tenant TEXT COLLATE "C", 
+    nusd BIGINT, 
+    tokens BIGINT, 
+    "window" TEXT COLLATE "C" NOT NULL, 
+    period_us BIGINT, 
+    policy TEXT COLLATE "C" NOT NULL, 
+    step_down TEXT COLLATE "C", 
+    queue_seconds DOUBLE PRECISION NOT NULL, 
+    thresholds TEXT COLLATE "C" NOT NULL, 
+    created_us BIGINT NOT NULL, 
+    starts_us BIGINT NOT NULL, 
+    deleted_us BIGINT, 
+    grants BIGINT NOT NULL, 
+    recalls BIGINT NOT NULL, 
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_budgets_tenant ON budgets (tenant, id);
+
+CREATE TABLE budget_spent (
+    budget_id TEXT COLLATE "C" NOT NULL, 
+    bucket_us BIGINT NOT NULL, 
+    nusd BIGINT NOT NULL, 
+    tokens BIGINT NOT NULL, 
+    answers BIGINT NOT NULL, 
+    PRIMARY KEY (budget_id, bucket_us)
+);
+
+CREATE TABLE budget_leases (
+    budget_id TEXT COLLATE "C" NOT NULL, 
+    room_us BIGINT NOT NULL, 
+    holder TEXT COLLATE "C" NOT NULL, 
+    nusd BIGINT NOT NULL, 
+    tokens BIGINT NOT NULL, 
+    PRIMARY KEY (budget_id, room_us, holder)
+);
+
+CREATE INDEX ix_budget_leases_holder ON budget_leases (holder);
+
+CREATE TABLE budget_holders (
+    id TEXT COLLATE "C" NOT NULL, 
+    host TEXT COLLATE "C" NOT NULL, 
+    pid BIGINT NOT NULL, 
+    started TEXT COLLATE "C" NOT NULL, 
+    beat BIGINT NOT NULL, 
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE budget_crossings (
+    budget_id TEXT COLLATE "C" NOT NULL, 
+    window_us BIGINT NOT NULL, 
+    threshold BIGINT NOT NULL, 
+    crossed_us BIGINT NOT NULL, 
+    nusd BIGINT NOT NULL, 
+    tokens BIGINT NOT NULL, 
+    PRIMARY KEY (budget_id, window_us, threshold)
+);
+
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
+

@@ -381,3 +381,84 @@ CREATE TABLE secret_ages (
 
 UPDATE alembic_version SET version_num='0004' WHERE alembic_version.version_num = '0003';
 
+-- Running upgrade 0004 -> 0005
+
+ALTER TABLE keys ADD COLUMN origin TEXT;
+
+WITH RECURSIVE chain (id, origin) AS (
+    SELECT id, id FROM keys WHERE id NOT IN (SELECT replaced_by FROM keys WHERE replaced_by IS NOT NULL)
+    UNION ALL
+    SELECT keys.replaced_by, chain.origin FROM chain JOIN keys ON keys.id = chain.id
+    WHERE keys.replaced_by IS NOT NULL
+)
+UPDATE keys SET origin = (SELECT chain.origin FROM chain WHERE chain.id = keys.id);
+
+CREATE TABLE budgets (
+    id TEXT NOT NULL, 
+    name TEXT NOT NULL, 
+    kind TEXT NOT NULL, 
+    subject TEXT NOT NULL, 
+    tenant TEXT, 
+    nusd BIGINT, 
+    tokens BIGINT, 
+    window TEXT NOT NULL, 
+    period_us BIGINT, 
+    policy TEXT NOT NULL, 
+    step_down TEXT, 
+    queue_seconds DOUBLE NOT NULL, 
+    thresholds TEXT NOT NULL, 
+    created_us BIGINT NOT NULL, 
+    starts_us BIGINT NOT NULL, 
+    deleted_us BIGINT, 
+    grants BIGINT NOT NULL, 
+    recalls BIGINT NOT NULL, 
+    PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_budgets_tenant ON budgets (tenant, id);
+
+CREATE TABLE budget_spent (
+    budget_id TEXT NOT NULL, 
+    bucket_us BIGINT NOT NULL, 
+    nusd BIGINT NOT NULL, 
+    tokens BIGINT NOT NULL, 
+    answers BIGINT NOT NULL, 
+    PRIMARY KEY (budget_id, bucket_us)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE budget_leases (
+    budget_id TEXT NOT NULL, 
+    room_us BIGINT NOT NULL, 
+    holder TEXT NOT NULL, 
+    nusd BIGINT NOT NULL, 
+    tokens BIGINT NOT NULL, 
+    PRIMARY KEY (budget_id, room_us, holder)
+)
+ WITHOUT ROWID;
+
+CREATE INDEX ix_budget_leases_holder ON budget_leases (holder);
+
+CREATE TABLE budget_holders (
+    id TEXT NOT NULL, 
+    host TEXT NOT NULL, 
+    pid BIGINT NOT NULL, 
+    started TEXT NOT NULL, 
+    beat BIGINT NOT NULL, 
+    PRIMARY KEY (id)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE budget_crossings (
+    budget_id TEXT NOT NULL, 
+    window_us BIGINT NOT NULL, 
+    threshold BIGINT NOT NULL, 
+    crossed_us BIGINT NOT NULL, 
+    nusd BIGINT NOT NULL, 
+    tokens BIGINT NOT NULL, 
+    PRIMARY KEY (budget_id, window_us, threshold)
+)
+ WITHOUT ROWID;
+
+UPDATE alembic_version SET version_num='0005' WHERE alembic_version.version_num = '0004';
+
