@@ -9,13 +9,19 @@ MainspringError
 │   ├── PermissionDenied        403
 │   ├── NotFound                404
 │   ├── Conflict                409
-│   └── PayloadTooLarge         413
+│   ├── PayloadTooLarge         413
+│   └── RateLimited             429, a limit of ours
 ├── ProviderError               a model provider did not do its part
 │   ├── ProviderRefused         it answered with an error status
 │   ├── ProviderUnreachable     no connection, or it broke before an answer
 │   ├── ProviderTimeout         connected, but silent for too long
 │   ├── ProviderProtocolError   it answered with something that is no answer
-│   └── StreamCut               its stream ended in the middle
+│   ├── StreamCut               its stream ended in the middle
+│   └── ProviderCoolingDown     none of its keys may be used now; it was not called
+│       ├── ProviderDrained         somebody took it out of use
+│       └── ProviderWithoutKey      none of its keys is there
+├── SecretError                 a secret that is referred to is not there
+│   └── SecretUnavailable       where it is kept does not answer
 ├── Overloaded                  this process has no room for the call now
 ├── StoreError                  our own database or blob store
 │   ├── StoreUnavailable        not reachable, full or locked
@@ -30,7 +36,10 @@ How an error looks on the wire is decided by the dialect of the caller, not here
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class MainspringError(Exception):
@@ -124,6 +133,24 @@ class PayloadTooLarge(RequestError):
     code = "request_too_large"
 
 
+class RateLimited(RequestError):
+    """A limit of ours has no room for the request now. Nothing was consumed by asking.
+
+    Attributes:
+        limit: the name of the setting that it is about: `rps_per_user`, `tokens_per_minute_per_key`, ...
+        retry_after_ms: when there may be room again; `retry_after` is the same in whole seconds.
+    """
+
+    status = 429
+    code = "rate_limit_exceeded"
+    retryable = True
+
+    def __init__(self, message: str, *, remedy: str, limit: str, retry_after_ms: int) -> None:
+        super().__init__(message, remedy=remedy, retry_after=-(-retry_after_ms // 1000))
+        self.limit = limit
+        self.retry_after_ms = retry_after_ms
+
+
 class ProviderError(MainspringError):
     """A model provider did not do its part."""
 
@@ -139,6 +166,8 @@ class ProviderRefused(ProviderError):
         upstream_status: the HTTP status that the provider sent.
         upstream_body: its body, as sent; it goes to the caller, never to a log.
         upstream_type: the provider's own error type or code, if it named one.
+        upstream_headers: its headers, names in lower case.
+        key: the label of the key that the call was made with, if it was made with one; never the secret.
     """
 
     code = "provider_refused"
@@ -150,6 +179,7 @@ class ProviderRefused(ProviderError):
         upstream_status: int,
         upstream_body: bytes = b"",
         upstream_type: str | None = None,
+        upstream_headers: Mapping[str, str] | None = None,
         remedy: str = "",
         retry_after: int | None = None,
     ) -> None:
@@ -157,6 +187,8 @@ class ProviderRefused(ProviderError):
         self.upstream_status = upstream_status
         self.upstream_body = upstream_body
         self.upstream_type = upstream_type
+        self.upstream_headers = upstream_headers or {}
+        self.key: str | None = None
 
     @property
     def http_status(self) -> int:
@@ -197,6 +229,55 @@ class StreamCut(ProviderError):
     """The provider's stream ended before it said that it was done."""
 
     code = "stream_cut"
+
+
+class ProviderCoolingDown(ProviderError):
+    """No key of the provider may be used now, so it was not called.
+
+    Attributes:
+        limited: its own rate limits are the reason, which is a 429; anything else is a 503.
+    """
+
+    status = 503
+    code = "provider_cooling_down"
+
+    def __init__(
+        self, message: str, *, remedy: str = "", retry_after: int | None = None, limited: bool = False
+    ) -> None:
+        super().__init__(message, remedy=remedy, retry_after=retry_after)
+        self.limited = limited
+
+    @property
+    def http_status(self) -> int:
+        """429 where the provider's rate limits are the reason."""
+        return 429 if self.limited else self.status
+
+
+class ProviderDrained(ProviderCoolingDown):
+    """Somebody took the provider, or every key of it, out of use."""
+
+    code = "provider_drained"
+
+
+class ProviderWithoutKey(ProviderCoolingDown):
+    """The provider needs a key, and none of those that the configuration names is there."""
+
+    code = "provider_without_key"
+    retryable = False
+
+
+class SecretError(MainspringError):
+    """A secret that the configuration refers to is not there, or cannot be read."""
+
+    code = "secret_error"
+
+
+class SecretUnavailable(SecretError):
+    """Where the secret is kept does not answer. What was read before stays in use."""
+
+    status = 503
+    code = "secret_unavailable"
+    retryable = True
 
 
 class Overloaded(MainspringError):

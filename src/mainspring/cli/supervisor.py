@@ -118,7 +118,11 @@ class Supervisor:
         ]
         if self._config is not None:
             command.append(str(self._config))
-        worker.process = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL)  # noqa: S603 - ourselves
+        # A worker must know how many share its limits, also where the command line has said so.
+        environment = {**os.environ, "MAINSPRING_SERVER__WORKERS": str(len(self._workers))}
+        worker.process = subprocess.Popen(  # noqa: S603 - ourselves
+            command, pass_fds=descriptors, stdin=subprocess.DEVNULL, env=environment
+        )
         worker.started = time.monotonic()
 
     def _bury(self, worker: _Worker, code: int, *, ready: bool) -> None:

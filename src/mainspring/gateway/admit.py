@@ -85,14 +85,14 @@ def _estimate(exchange: Exchange, limits: Limits) -> int:
     if operation is Operation.COUNT_TOKENS:
         return 0
     model = exchange.envelope.model
-    if b"base64" in body:  # images and files are not charged by their letters
-        prompt = estimate_request(operation, body)
-    else:
-        prompt = limits.usual.prompt(model, len(body))
+    letters = b"base64" not in body  # images and files are not charged by their letters
+    prompt = limits.usual.prompt(model, len(body)) if letters else estimate_request(operation, body)
     if operation in _WITHOUT_OUTPUT:
         return prompt
     bounds = _decode(body)
-    most = _count(bounds.max_completion_tokens) or _count(bounds.max_tokens) or _count(bounds.max_output_tokens)
+    most = (
+        _count(bounds.max_completion_tokens) or _count(bounds.max_tokens) or _count(bounds.max_output_tokens)
+    )
     return prompt + limits.usual.output(model, most) * (_count(bounds.n) or 1)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mainspring.gateway.types import Dialect, Sink
     from mainspring.keys.types import Principal, Subject
     from mainspring.ledger.types import Attempt, UsageSource
+    from mainspring.limits import Grant
     from mainspring.providers.types import Seen
     from mainspring.routing import Plan, Target
 
@@ -79,6 +80,7 @@ class Exchange:
         "envelope",
         "error",
         "first_byte_us",
+        "grant",
         "head_sent",
         "id",
         "interrupt_reason",
@@ -140,6 +142,7 @@ class Exchange:
         self.store_payloads = True
         # admit
         self.subject: Subject | None = None
+        self.grant: Grant | None = None
         # call
         self.attempts: list[Attempt] = []
         self.target: Target | None = None
@@ -200,11 +203,18 @@ class Exchange:
             (b"x-accel-buffering", b"no"),
             (b"x-mainspring-cache", b"off"),
             *self.id_headers(),
+            *self.limit_headers(),
         ]
         if answered and self.target is not None:
             headers += self.target.headers
             headers.append((b"x-mainspring-attempts", b"%d" % len(self.attempts)))
         return headers
+
+    def limit_headers(self) -> list[tuple[bytes, bytes]]:
+        """The limits that are about the request, and the room in them; none where none is."""
+        if self.grant is None:
+            return []
+        return self.grant.headers(anthropic=self.dialect.name.startswith("anthropic"))
 
     def id_headers(self) -> list[tuple[bytes, bytes]]:
         """The id of the answer, under the names that the caller's protocol gives it."""

@@ -33,6 +33,7 @@ async def relay_whole(exchange: Exchange, body: bytes, record: Callable[[Exchang
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         *exchange.id_headers(),
+        *exchange.limit_headers(),
         *exchange.target.headers,
         (b"x-mainspring-attempts", b"%d" % len(exchange.attempts)),
         (b"x-mainspring-cache", b"off"),

@@ -6,9 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import monotonic
-from mainspring.base.errors import ClientGone, InvalidRequest, MainspringError, Overloaded, drop_frames
+from mainspring.base.errors import (
+    ClientGone,
+    InvalidRequest,
+    MainspringError,
+    Overloaded,
+    RateLimited,
+    drop_frames,
+)
 from mainspring.base.logging import get_logger, request_id
-from mainspring.gateway.admit import admit
+from mainspring.gateway.admit import admit, release
 from mainspring.gateway.authenticate import authenticate
 from mainspring.gateway.call import call_whole, open_stream
 from mainspring.gateway.plan import Planner, plan
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from mainspring.gateway.exchange import Exchange
     from mainspring.keys import KeyRing
     from mainspring.ledger import Ledger
+    from mainspring.limits import Limits
     from mainspring.providers import Providers
 
 _log = get_logger(__name__)
@@ -37,6 +45,7 @@ class Gateway:
         providers: who answers.
         ledger: where answers are recorded.
         meter: counts and times.
+        limits: how much is let through; None for all.
     """
 
     def __init__(  # noqa: PLR0917 - the rooms below, each once
@@ -47,10 +56,12 @@ class Gateway:
         providers: Providers,
         ledger: Ledger,
         meter: Meter,
+        limits: Limits | None = None,
     ) -> None:
         self._keys = keys
         self._ledger = ledger
         self._meter = meter
+        self._limits = limits
         self._providers = providers
         self._config_hash = config_hash
         self.planner = Planner(settings, providers)
@@ -94,13 +105,15 @@ class Gateway:
             await self._refuse(exchange, unexpected)
         finally:
             self.watch.discard(exchange)
+            if exchange.grant is not None:
+                exchange.grant.release()
             if exchange.error is not None:
                 drop_frames(exchange.error)
 
     async def _answer(self, exchange: Exchange) -> None:
         authenticate(exchange, self._keys)
         plan(exchange, self.planner)
-        admit(exchange)
+        await admit(exchange, self._limits)
         if exchange.stream:
             stream = await open_stream(exchange, self._providers)
             await relay_stream(exchange, stream, self._record)
@@ -120,7 +133,7 @@ class Gateway:
             exchange.refusal = exchange.dialect.stream_error(error, exchange.id)
         else:
             exchange.status, headers, exchange.refusal = exchange.dialect.error(error, exchange.id)
-        if exchange.principal is not None and not exchange.recorded:
+        if exchange.principal is not None and not exchange.recorded and self._worth_a_row(exchange, error):
             await self._record_quietly(exchange)
         if isinstance(error, ClientGone):
             return
@@ -128,7 +141,7 @@ class Gateway:
             if not exchange.head_sent:
                 exchange.head_sent = True
                 length = (b"content-length", b"%d" % len(exchange.refusal))
-                await exchange.sink.start(exchange.status, [*headers, length])
+                await exchange.sink.start(exchange.status, [*headers, *exchange.limit_headers(), length])
             await exchange.sink.write(exchange.refusal, last=True)
         except ClientGone:
             pass  # it left while it was being refused; the row stands
@@ -141,6 +154,7 @@ class Gateway:
         """
         exchange.recorded = True
         row, payload = settle(exchange, self._providers.prices, self._config_hash)
+        release(exchange, self._limits, row)
         await self._ledger.append(row, payload)
         self._count(exchange)
 
@@ -150,6 +164,19 @@ class Gateway:
             await self._record(exchange)
         except MainspringError as error:
             _log.error("row_lost", request_id=exchange.id, error=error.code)
+        except Exception as error:  # noqa: BLE001 - a bug of ours in the record must not keep the caller from its answer
+            _log.exception("row_lost", request_id=exchange.id, error=type(error).__name__)
+
+    def _worth_a_row(self, exchange: Exchange, error: MainspringError) -> bool:
+        """Whether a refusal is recorded. Of a flood of denials a few are, without payload; all are counted."""
+        if not isinstance(error, RateLimited) or self._limits is None or exchange.grant is None:
+            return True
+        exchange.store_payloads = False
+        if self._limits.worth_a_row(exchange.grant):
+            return True
+        exchange.cost_nusd = 0
+        self._count(exchange)
+        return False
 
     def _count(self, exchange: Exchange) -> None:
         seen, target, first = exchange.seen, exchange.target, exchange.first_byte_us

@@ -1,4 +1,4 @@
-"""Ports to what keeps state, and the backends behind them: SQLite or Postgres, a folder or S3.
+"""Ports to what keeps state, and the backends behind them: SQLite or Postgres, memory or Redis, a folder or S3.
 
 This room knows dialects, drivers, locks, retries and the schema's migrations; nothing else in the house does. It does
 not know what the rows mean: SQL and tables belong to the rooms above, which hand it text, tuples and functions.
@@ -10,6 +10,17 @@ not know what the rows mean: SQL and tables belong to the rooms above, which han
 
 from mainspring.store.blobs import BlobStore, open_blobs
 from mainspring.store.database import open_database
+from mainspring.store.shared import Shared, open_shared
 from mainspring.store.types import Connection, Database, Recorder, Sheet
 
-__all__ = ["BlobStore", "Connection", "Database", "Recorder", "Sheet", "open_blobs", "open_database"]
+__all__ = [
+    "BlobStore",
+    "Connection",
+    "Database",
+    "Recorder",
+    "Shared",
+    "Sheet",
+    "open_blobs",
+    "open_database",
+    "open_shared",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mainspring.base.errors import MainspringError, ProviderRefused
+from mainspring.base.errors import MainspringError, ProviderRefused, RateLimited
 from mainspring.providers.refusals import detail_of
 
 #: What a provider names its 429 when waiting does not help.
@@ -43,7 +43,9 @@ def headers_of(error: MainspringError, request_id: str) -> list[tuple[bytes, byt
     ]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after))
-    if not _may_pass(error):
+    if isinstance(error, RateLimited):
+        headers += [(b"retry-after-ms", b"%d" % error.retry_after_ms), (b"x-should-retry", b"true")]
+    elif not _may_pass(error):
         headers.append((b"x-should-retry", b"false"))
     return headers
 

@@ -33,7 +33,11 @@ class StorageSettings(Section):
         default="sqlite:///.mainspring/mainspring.db",
         description="sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME.",
     )
-    shared: str = Field(default="memory://", description="Nothing is shared yet; only memory:// is known.")
+    shared: str = Field(
+        default="memory://",
+        description="What processes share of limits: memory:// for one process, or redis://[:PASSWORD@]HOST[:PORT][/DATABASE],"
+        " with rediss:// for TLS. Read at start only.",
+    )
     blobs: str = Field(
         default="file://.mainspring/blobs",
         description="Where large payloads go: file://PATH or s3://BUCKET/PREFIX.",

@@ -1,0 +1,116 @@
+"""Limits of one process: whether a request may go on, and what it holds while it does."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mainspring.base.errors import RateLimited
+from mainspring.limits.denials import Denials
+from mainspring.limits.rules import Rules
+from mainspring.limits.types import Grant, LimitsStatus, RuleStatus
+from mainspring.limits.usual import Usual
+from mainspring.store.shared import Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mainspring.base.settings import LimitsSettings
+    from mainspring.base.telemetry import Meter
+    from mainspring.keys import Subject
+    from mainspring.limits.rules import Rule
+    from mainspring.store.shared import Shared
+
+#: When to ask again if room depends on others being done.
+_LATER_US = 1_000_000
+_LETTERS = {"requests": "r", "tokens": "t", "concurrency": "c"}
+_DENIALS = "Requests that a limit had no room for."
+
+
+class Limits:
+    """Survives changes of the configuration: `configure` puts new limits in force, what was used stays used.
+
+    Args:
+        shared: where the meters are; opened and closed by whoever made it.
+        settings: the limits.
+        meter: counts denials.
+    """
+
+    def __init__(self, shared: Shared, settings: LimitsSettings, meter: Meter) -> None:
+        self._shared = shared
+        self._meter = meter
+        self._denials = Denials()
+        self._since_sweep = 0
+        self.usual = Usual()
+        self._rules = Rules(settings)
+
+    def configure(self, settings: LimitsSettings) -> None:
+        """Put other limits in force."""
+        self._rules = Rules(settings)
+
+    async def admit(self, subject: Subject, estimate: Callable[[], int]) -> Grant | None:
+        """Ask for room in every limit that is about a subject: it gets it in all of them, or nothing is consumed.
+
+        Args:
+            subject: who asks, for whom and for what.
+            estimate: tokens that the request will probably use; called only where a limit counts them.
+
+        Returns:
+            The grant, to be released however the request ends; None where no limit is about it. A grant whose
+            `denied` is set holds nothing: `refusal` says why.
+        """
+        about = self._rules.about(subject)
+        if not about:
+            return None
+        rules: list[Rule] = []
+        asks: list[Ask] = []
+        tokens = -1
+        for rule, name in about:
+            kind = rule.kind
+            if kind == "requests":
+                asks.append(Ask("r" + name, rule.allowance, 1, 0))
+            elif kind == "tokens":
+                if tokens < 0:
+                    tokens = estimate()
+                if not tokens:
+                    continue
+                asks.append(Ask("t" + name, rule.allowance, 0, tokens))
+            else:
+                asks.append(Ask("c" + name, rule.allowance, 0, 1))
+            rules.append(rule)
+        if not asks:
+            return None
+        return Grant(self._shared, rules, asks, await self._shared.take(asks))
+
+    def refusal(self, grant: Grant) -> RateLimited:
+        """What to tell the caller of a denied request; counts the denial."""
+        rule, wait_us = grant.denied, grant.wait_us
+        assert rule is not None, "it was denied"
+        self._meter.count("limit_denials", _DENIALS, limit=rule.name)
+        milliseconds = max(1, math.ceil((_LATER_US if math.isinf(wait_us) else wait_us) / 1000))
+        when = f"{milliseconds / 1000:,.1f} s" if milliseconds >= 100 else f"{milliseconds} ms"  # noqa: PLR2004 - a tenth
+        return RateLimited(
+            f"The limit of {rule.words} is reached.",
+            remedy=f"Try again in {when}.",
+            limit=rule.name,
+            retry_after_ms=milliseconds,
+        )
+
+    def worth_a_row(self, grant: Grant) -> bool:
+        """Whether a denial is to be recorded: all of them while they are few, one a second of who goes on and on."""
+        assert grant.denied is not None, "it was denied"
+        self._since_sweep += 1
+        if self._since_sweep >= 1000:  # noqa: PLR2004 - a part of the table every thousand denials
+            self._since_sweep = 0
+            self._denials.sweep()
+        unrecorded = self._denials.record(grant.denied_key)
+        grant.unrecorded = unrecorded or 0
+        return unrecorded is not None
+
+    def status(self) -> LimitsStatus:
+        """The limits in force and the state that they share."""
+        rules = [
+            RuleStatus(rule.name, rule.kind, rule.scope, rule.limit, rule.allowance.capacity)
+            for rule in self._rules.all()
+        ]
+        return LimitsStatus(rules, self._shared.status())

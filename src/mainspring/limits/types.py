@@ -1,0 +1,169 @@
+"""What others see of limits: the grant that a request holds, and the state of things for people."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mainspring.base.clock import iso, now_us
+from mainspring.store.shared import Ask, SharedStatus
+
+if TYPE_CHECKING:
+    from mainspring.limits.rules import Rule
+    from mainspring.store.shared import Shared, Taken
+
+_KINDS = ("requests", "tokens")
+
+
+class RuleStatus(msgspec.Struct, frozen=True):
+    """A limit in force. `limit` is requests a second, tokens a minute or requests at once."""
+
+    name: str
+    kind: str
+    scope: str
+    limit: float
+    burst: float
+
+
+class LimitsStatus(msgspec.Struct, frozen=True):
+    """The limits in force, and how the state that they share is doing, as this process sees it."""
+
+    rules: list[RuleStatus]
+    shared: SharedStatus
+
+
+class Grant:
+    """What a request was granted, or denied. It holds room in the meters until `release`, which is called once or more.
+
+    Attributes:
+        denied: the limit that had no room, the one that will have it last; None where all had.
+        denied_key: the name of its meter.
+        wait_us: in how many microseconds it may have room; infinite where that depends on others being done.
+        unrecorded: denials of the same kind that were counted and not recorded since the last that was.
+    """
+
+    __slots__ = (
+        "_asks",
+        "_holding",
+        "_rules",
+        "_shared",
+        "_taken",
+        "_tokens",
+        "denied",
+        "denied_key",
+        "unrecorded",
+        "wait_us",
+    )
+
+    def __init__(self, shared: Shared, rules: list[Rule], asks: list[Ask], taken: Taken) -> None:
+        self._shared = shared
+        self._rules = rules
+        self._asks = asks
+        self._taken = taken
+        self._tokens = 0
+        self._holding = taken.admitted
+        self.denied: Rule | None = None
+        self.denied_key = ""
+        self.wait_us = 0.0
+        self.unrecorded = 0
+        if not taken.admitted:
+            index, self.wait_us = self._shortage()
+            self.denied, self.denied_key = rules[index], asks[index].key
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether a limit wants to know how many tokens were used."""
+        return any(rule.kind == "tokens" for rule in self._rules)
+
+    def settle(self, tokens: int) -> None:
+        """Say how many tokens were really used. Counted at `release`."""
+        self._tokens = tokens
+
+    def release(self) -> None:
+        """Give back what was held, and count what was used. Again has no effect."""
+        if not self._holding:
+            return
+        self._holding = False
+        back = [
+            ask
+            if not ask.allowance.drains
+            else Ask(ask.key, ask.allowance, charge=self._tokens, reserve=ask.reserve)
+            for ask in self._asks
+            if ask.reserve
+        ]
+        if back:
+            self._shared.give(back)
+
+    def headers(self, *, anthropic: bool) -> list[tuple[bytes, bytes]]:
+        """The limits on requests and on tokens that have least room, as `x-ratelimit-*`.
+
+        Args:
+            anthropic: whether to say it under Anthropic's names too.
+        """
+        headers: list[tuple[bytes, bytes]] = []
+        for kind in _KINDS:
+            tightest = self._tightest(kind)
+            if tightest is None:
+                continue
+            limit, remaining, reset_us = tightest
+            name = kind.encode()
+            left = b"%d" % remaining
+            most = b"%d" % limit
+            headers += (
+                (b"x-ratelimit-limit-" + name, most),
+                (b"x-ratelimit-remaining-" + name, left),
+                (b"x-ratelimit-reset-" + name, _duration(reset_us)),
+            )
+            if anthropic:
+                start = b"anthropic-ratelimit-" + name
+                when = iso(now_us() + int(reset_us))[:19] + "Z"
+                headers += (
+                    (start + b"-limit", most),
+                    (start + b"-remaining", left),
+                    (start + b"-reset", when.encode()),
+                )
+        return headers
+
+    def _shortage(self) -> tuple[int, float]:
+        """Which limit will have room last, and in how many microseconds."""
+        taken = self._taken
+        waits: list[tuple[float, float, int]] = []
+        for index, ask in enumerate(self._asks):
+            emission, capacity = ask.allowance.emission_us, ask.allowance.capacity
+            if taken.parts != 1:
+                emission, capacity = emission * taken.parts, max(1.0, capacity / taken.parts)
+            level, need = taken.levels[index], min(ask.charge + ask.reserve, capacity)
+            short = level + (taken.held[index] + need - capacity) * emission
+            # What is held does not drain: somebody has to be done first.
+            waits.append(
+                (short if short <= level else math.inf, short, -index) if short > 1 else (0, short, -index)
+            )
+        wait, _, index = max(waits)
+        return -index, wait
+
+    def _tightest(self, kind: str) -> tuple[float, float, float] | None:
+        """Capacity, what is left of it, and microseconds until it is whole again."""
+        found, least = None, math.inf
+        taken = self._taken
+        for index, rule in enumerate(self._rules):
+            if rule.kind != kind:
+                continue
+            allowance, level = rule.allowance, taken.levels[index]
+            left = allowance.capacity - level / allowance.emission_us - taken.held[index] * taken.parts
+            if left / allowance.capacity < least:
+                least = left / allowance.capacity
+                reset = level + taken.held[index] * taken.parts * allowance.emission_us
+                found = allowance.capacity, max(0.0, left + 1e-6), reset
+        return found
+
+
+def _duration(us: float) -> bytes:
+    """As OpenAI writes it: `120ms`, `1.5s`, `6m0s`."""
+    milliseconds = math.ceil(us / 1000)
+    if milliseconds < 1000:  # noqa: PLR2004 - a second
+        return b"%dms" % milliseconds
+    minutes, rest = divmod(milliseconds, 60_000)
+    seconds = f"{rest / 1000:g}s"
+    return (f"{minutes}m{seconds}" if minutes else seconds).encode()

@@ -1,0 +1,405 @@
+"""Meters in Redis or Valkey, shared by all processes of an instance; and what happens when the server is away.
+
+What is asked in one turn of the loop, or while the server is still busy with the batch before, goes out as one call
+of one script. A server that does not answer within `TIMEOUT_SECONDS` or breaks the connection is not asked again
+until a probe has found it well: until then this process decides by its own meters, with every allowance divided by
+the number of processes that were seen alive last. Its meters begin where the shared ones stood when they were last
+heard of, and the shared ones go on where these have come to, so that neither going nor coming back lets through more
+than the rule, even if the server forgot everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import blake2b, sha1
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mainspring.base.clock import monotonic, now_us
+from mainspring.base.ids import new_id
+from mainspring.base.logging import get_logger
+from mainspring.store.shared.memory import SWEEP_SECONDS, Meters
+from mainspring.store.shared.resp import Link, RedisError
+from mainspring.store.shared.script import BEAT, BOTH, GIVE, HELD, HOLD, LEAVE, LEVEL, SCRIPT, TAKE
+from mainspring.store.shared.types import SharedStatus, Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mainspring.store.shared.resp import Address
+    from mainspring.store.shared.types import Ask
+
+#: A server that takes longer is as good as away.
+TIMEOUT_SECONDS = 0.05
+_CONNECT_SECONDS = 1.0
+_PROBE_SECONDS = 0.25
+_BEAT_SECONDS = 1.0
+#: A process that was not heard of for so long is dead, and what it held is free.
+LEASE_SECONDS = 5.0
+#: Operations in one call: the server does nothing else meanwhile.
+_MOST_OPERATIONS = 256
+#: How long after coming back a meter that is first asked for is told where it stood here.
+_CARRY_SECONDS = 120.0
+#: A timer that fires so late says that this process stood still, not that the server did.
+_STALL_SECONDS = 0.01
+
+_SCRIPT = SCRIPT.encode()
+_SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
+#: All keys in one slot of a cluster, since one call touches several.
+_PREFIX = "{mainspring}:"
+_ALIVE = f"{_PREFIX}alive".encode()
+_decode = msgspec.msgpack.Decoder(list[float]).decode
+_encode = msgspec.msgpack.Encoder().encode
+_log = get_logger(__name__)
+
+
+class _Operation:
+    """One thing that the script is to do; `keys` and `numbers` are what it is told."""
+
+    __slots__ = ("asks", "future", "keys", "kind", "numbers")
+
+    def __init__(self, kind: int, keys: list[bytes], numbers: list[float]) -> None:
+        self.kind = kind
+        self.keys = keys
+        self.numbers = numbers
+        self.asks: Sequence[Ask] = ()
+        self.future: asyncio.Future[Taken] | None = None
+
+
+class RedisShared:
+    """`redis://`.
+
+    Args:
+        address: of the server.
+        processes: how many share it, until we are told.
+        clock: microseconds for the meters here; those there go by the server's clock.
+        server_clock: microseconds in place of the server's clock, for those who want the same answers twice.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        processes: int = 1,
+        clock: Callable[[], float] | None = None,
+        server_clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._address = address
+        self._holder = new_id()
+        self._server_clock = server_clock
+        self.meters = Meters() if clock is None else Meters(clock)
+        self._least = self._processes = max(1, processes)
+        self._link: Link | None = None
+        self._pending: list[_Operation] = []
+        self._flying: list[_Operation] | None = None
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._loaded_again = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        # How it is doing: `_working` is said only once a batch was answered.
+        self._working = False
+        self._reason = "was not asked yet"
+        self._since_us = now_us()
+        #: Keys of which the server may believe something else than we hold, because an answer was lost.
+        self._unsure: set[str] = set()
+        #: Until when, and for which keys not any more, levels from here are told to the server.
+        self._carry_until = 0.0
+        self._carried: set[str] = set()
+
+    async def start(self) -> None:
+        """Connect if the server is there at once; else go on trying."""
+        self._spawn(self._beat())
+        try:
+            await self._connect()
+        except (RedisError, OSError) as error:
+            self._say_away(_explain(error))
+            self._spawn(self._come_back())
+
+    async def take(self, asks: Sequence[Ask], /) -> Taken:
+        """Ask the server; decide here while it is away."""
+        if self._link is None:
+            return self.meters.take(asks, self._processes)
+        operation = self._taking(asks)
+        future: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
+        operation.future = future
+        self._enqueue(operation)
+        return await future
+
+    def give(self, asks: Sequence[Ask], /) -> None:
+        """Tell the server with the next batch, and count here too."""
+        self.meters.give(asks, self._processes if self._link is None else 1)
+        if self._link is None:
+            self._unsure.update(ask.key for ask in asks if ask.reserve)
+            return
+        keys: list[bytes] = []
+        numbers: list[float] = []
+        for ask in asks:
+            uses = _name_keys(ask, keys)
+            numbers += (uses, ask.allowance.emission_us, ask.charge, ask.reserve)
+        operation = _Operation(GIVE, keys, numbers)
+        operation.asks = asks
+        self._enqueue(operation)
+
+    def status(self) -> SharedStatus:
+        """How the server is doing, as this process sees it."""
+        return SharedStatus(
+            "redis", self._working, self._reason, self._since_us, self._processes, str(self._address)
+        )
+
+    async def close(self) -> None:
+        """Leave: what we hold is free at once."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._link is not None:
+            for key in self.meters.held:
+                self._enqueue(_Operation(HOLD, [_name(key, held=True)], [0]))
+            leave = _Operation(LEAVE, [], [])
+            self._enqueue(leave)
+            limit = monotonic() + 4 * TIMEOUT_SECONDS
+            while self._link is not None and (self._pending or self._flying) and monotonic() < limit:  # noqa: ASYNC110 - what is waited for has no event, and this happens once
+                await asyncio.sleep(0.001)
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    # Batches.
+
+    def _taking(self, asks: Sequence[Ask]) -> _Operation:
+        keys: list[bytes] = []
+        numbers: list[float] = []
+        carry = self._carry_until and monotonic() < self._carry_until
+        for ask in asks:
+            uses = _name_keys(ask, keys)
+            allowance = ask.allowance
+            hint = 0.0
+            if carry and ask.key not in self._carried:
+                hint = self.meters.level(ask.key)
+                self._carried.add(ask.key)
+            numbers += (
+                uses,
+                allowance.emission_us,
+                allowance.capacity,
+                ask.charge,
+                ask.reserve,
+                hint,
+            )
+        operation = _Operation(TAKE, keys, numbers)
+        operation.asks = asks
+        return operation
+
+    def _enqueue(self, operation: _Operation) -> None:
+        self._pending.append(operation)
+        if not self._scheduled and self._flying is None:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        link = self._link
+        if link is None or self._flying is not None or not self._pending:
+            return
+        batch = self._flying = self._pending[:_MOST_OPERATIONS]
+        del self._pending[:_MOST_OPERATIONS]
+        self._send(link, batch)
+
+    def _send(self, link: Link, batch: list[_Operation]) -> None:
+        keys = [_ALIVE]
+        operations: list[list[float]] = []
+        for operation in batch:
+            keys += operation.keys
+            operations.append([operation.kind, *operation.numbers])
+        now = 0.0 if self._server_clock is None else self._server_clock()
+        argument = _encode([self._holder, LEASE_SECONDS * 1e6, now, operations])
+        link.send([b"EVALSHA", _SHA, b"%d" % len(keys), *keys, argument], self._answered)
+        self._set_timer(TIMEOUT_SECONDS)
+
+    def _set_timer(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        self._timer = loop.call_later(seconds, self._late, due, seconds == TIMEOUT_SECONDS)
+
+    def _late(self, due: float, first: bool) -> None:
+        if first and asyncio.get_running_loop().time() - due > _STALL_SECONDS:
+            self._set_timer(TIMEOUT_SECONDS / 2)  # it was us; the answer may be waiting to be read
+            return
+        self._lose(f"did not answer within {TIMEOUT_SECONDS * 1000:.0f} ms")
+
+    def _answered(self, answer: bytes | RedisError) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        batch, link = self._flying, self._link
+        if batch is None or link is None:
+            return
+        if isinstance(answer, RedisError):
+            if str(answer).startswith("NOSCRIPT") and not self._loaded_again:  # flushed; it has run nothing
+                self._loaded_again = True
+                link.send([b"SCRIPT", b"LOAD", _SCRIPT], _ignore)
+                self._send(link, batch)
+            else:
+                self._lose(f"refused: {_words(answer)}")
+            return
+        self._flying, self._loaded_again = None, False
+        if not self._working:
+            self._say_back()
+        self._hand_out(batch, _decode(answer))
+        if self._pending:
+            self._flush()
+
+    def _hand_out(self, batch: list[_Operation], numbers: list[float]) -> None:
+        at = 0
+        for operation in batch:
+            if operation.kind == TAKE:
+                count = len(operation.asks)
+                end = at + 1 + 2 * count
+                taken = Taken(numbers[at] == 1, numbers[at + 1 : end : 2], numbers[at + 2 : end : 2])
+                at = end
+                self._took(operation, taken)
+            elif operation.kind == BEAT:
+                revived, self._processes = numbers[at] == 1, max(1, int(numbers[at + 1]))
+                at += 2
+                if revived:  # the others thought us dead, and dropped what we hold
+                    self._hold_again()
+
+    def _took(self, operation: _Operation, taken: Taken) -> None:
+        asks, future = operation.asks, operation.future
+        assert future is not None, "whoever takes waits"
+        self.meters.remember(asks, taken)
+        if taken.admitted:
+            for ask in asks:
+                if ask.reserve:
+                    self.meters.hold(ask.key, ask.reserve)
+        if not future.done():
+            future.set_result(taken)
+        elif taken.admitted:  # whoever asked was cancelled meanwhile
+            self.give([msgspec.structs.replace(ask, charge=0) for ask in asks if ask.reserve])
+
+    # Going and coming back.
+
+    def _lose(self, reason: str) -> None:
+        """Give the connection up and decide here what was asked of the server."""
+        link, self._link = self._link, None
+        if link is None:
+            return
+        link.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        lost = [*(self._flying or []), *self._pending]
+        self._flying, self._pending = None, []
+        self._say_away(reason)
+        for operation in lost:
+            # Whether it was done there, nobody knows: what we hold is said anew when we are back.
+            self._unsure.update(ask.key for ask in operation.asks if ask.reserve)
+            if operation.future is not None and not operation.future.done():
+                operation.future.set_result(self.meters.take(operation.asks, self._processes))
+        if not self._closed:
+            self._spawn(self._come_back())
+
+    async def _come_back(self) -> None:
+        while self._link is None:
+            await asyncio.sleep(_PROBE_SECONDS)
+            try:
+                await self._connect()
+            except (RedisError, OSError) as error:
+                self._reason = _explain(error)
+
+    async def _connect(self) -> None:
+        """Open a connection to a server that answers quickly, and tell it first of all what we hold.
+
+        Raises:
+            RedisError: it does not let us in or cannot run the script.
+            OSError: it is not there, or too slow.
+        """
+        link = await Link.open(self._address, self._lose, _CONNECT_SECONDS)
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await link.ask(b"SCRIPT", b"LOAD", _SCRIPT)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await link.ask(b"PING")
+        except BaseException:  # whatever it was, nobody else will close this connection
+            link.close()
+            raise
+        self._link = link
+        self._carry_until = monotonic() + _CARRY_SECONDS
+        self._carried.clear()
+        self._pending.insert(0, _Operation(BEAT, [], []))
+        self._hold_again()
+        self._flush()
+
+    def _hold_again(self) -> None:
+        for key in {*self.meters.held, *self._unsure}:
+            self._enqueue(_Operation(HOLD, [_name(key, held=True)], [self.meters.held.get(key, 0)]))
+        self._unsure.clear()
+
+    async def _beat(self) -> None:
+        """Tell the others that we live, and sweep our own meters."""
+        beats = 0.0
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.meters.sweep()
+            beats += SWEEP_SECONDS
+            if self._carry_until and monotonic() > self._carry_until:
+                self._carry_until = 0.0
+                self._carried.clear()
+            if self._link is not None and beats >= _BEAT_SECONDS:
+                beats = 0.0
+                self._enqueue(_Operation(BEAT, [], []))
+
+    def _say_away(self, reason: str) -> None:
+        if self._working or self._reason == "was not asked yet":
+            _log.warning(
+                "redis is away; each process keeps its share of every limit",
+                server=str(self._address),
+                why=reason,
+                processes=self._processes,
+            )
+            self._since_us = now_us()
+        self._working, self._reason = False, reason
+
+    def _say_back(self) -> None:
+        first = self._reason == "was not asked yet"
+        self._working, self._reason, self._since_us = True, "", now_us()
+        if not first:
+            _log.info("redis is back; limits are shared again", server=str(self._address))
+
+    def _spawn(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type] # all callers pass coroutines without a result
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _name_keys(ask: Ask, keys: list[bytes]) -> int:
+    """Add the keys that an ask uses; returns which they are."""
+    if not ask.allowance.drains:
+        keys.append(_name(ask.key, held=True))
+        return HELD
+    keys.append(_name(ask.key, held=False))
+    if not ask.reserve:
+        return LEVEL
+    keys.append(_name(ask.key, held=True))
+    return BOTH
+
+
+def _name(key: str, *, held: bool) -> bytes:
+    """The key there. It tells nothing of the user that it may be about, and is no longer than this."""
+    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    return f"{_PREFIX}{digest}:h".encode() if held else f"{_PREFIX}{digest}".encode()
+
+
+def _ignore(answer: bytes | RedisError) -> None:
+    """The next command fails if this one has."""
+
+
+def _words(error: RedisError) -> str:
+    return str(error)[:200]
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "does not answer in time"
+    if isinstance(error, OSError):
+        return f"cannot be reached ({error.strerror or type(error).__name__})"
+    return f"refused: {_words(error)}" if isinstance(error, RedisError) else type(error).__name__
