@@ -12,8 +12,9 @@ from mainspring.base.telemetry import Meter
 from mainspring.gateway import Gateway
 from mainspring.keys import ADMIN_KEY_FILE, KeyRing
 from mainspring.ledger import Ledger
+from mainspring.limits import Limits
 from mainspring.providers import Providers
-from mainspring.store import BlobStore, Database, open_blobs, open_database
+from mainspring.store import BlobStore, Database, Shared, open_blobs, open_database, open_shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ class Runtime:
 
     providers: Providers
     gateway: Gateway
+    limits: Limits
 
     def __init__(self, settings: Settings, database: Database, blobs: BlobStore, file: Path | None) -> None:
         self.settings = settings
@@ -48,6 +50,7 @@ class Runtime:
         self.meter = Meter()
         #: Readiness is false while this is set.
         self.draining = False
+        self._shared: Shared | None = None
         self._reloading = asyncio.Lock()
         self._serves = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,28 +119,39 @@ class Runtime:
         for gateway, providers in self._replaced:
             await gateway.close()
             await providers.close()
+        if self._shared is not None:
+            await self._shared.close()
         await self.keys.close()
         await self.database.close()
         self.meter.close()
 
     async def _start(self) -> None:
         settings = self.settings
+        self._shared = open_shared(settings.storage.shared, workers=settings.server.workers)
+        self.limits = Limits(self._shared, settings.limits, self.meter)
+        await self._shared.start()
         await self._put_in_force(settings, self.config_hash, self._document)
         await self.keys.bootstrap(settings.admin_key, ADMIN_KEY_FILE)
         await self.keys.start()
         self.meter.gauge("ledger_queue_rows", "Rows waiting for the writer.", lambda: self.database.depth)
         self.meter.gauge("open_exchanges", "Requests under way.", lambda: len(self.gateway.watch))
+        self.meter.gauge(
+            "limits_shared",
+            "1 while limits are decided on what all processes share, 0 while each has its part.",
+            lambda: float(self.limits.status().shared.working),
+        )
 
     async def _put_in_force(self, settings: Settings, config_hash: str, document: bytes) -> None:
         """Build what the settings describe and, only when all of it is there, use it."""
         providers = Providers(settings)
-        gateway = Gateway(settings, config_hash, self.keys, providers, self.ledger, self.meter)
+        gateway = Gateway(settings, config_hash, self.keys, providers, self.ledger, self.meter, self.limits)
         await self.ledger.record_config(config_hash, document)
         await providers.start()
         gateway.start()
         before = (self.gateway, self.providers) if self._serves else None
         self.settings, self.config_hash, self._secrets = settings, config_hash, _secrets(settings)
         self.providers, self.gateway, self._serves = providers, gateway, True
+        self.limits.configure(settings.limits)
         self._spawn(providers.warm)
         if before is not None:
             self._replaced.append(before)

@@ -10,6 +10,7 @@ This package knows the shape of the file. What a provider, route or model means 
 from __future__ import annotations
 
 from mainspring.base.settings.document import DEFAULT_FILE, OTHER_VARIABLES, PREFIX, Settings, load
+from mainspring.base.settings.limits import LimitsSettings
 from mainspring.base.settings.process import (
     LedgerSettings,
     LocalSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "FallbackSettings",
     "HedgeSettings",
     "LedgerSettings",
+    "LimitsSettings",
     "LocalSettings",
     "LoggingSettings",
     "ModelSettings",

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from mainspring.base.errors import ConfigError
+from mainspring.base.settings.limits import LimitsSettings
 from mainspring.base.settings.process import (
     LedgerSettings,
     LocalSettings,
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     models: dict[str, ModelSettings] = {}
     routes: dict[str, RouteSettings] = {}
     defaults: DefaultsSettings = DefaultsSettings()
+    limits: LimitsSettings = LimitsSettings()
     local: LocalSettings = LocalSettings()
     logging: LoggingSettings = LoggingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
