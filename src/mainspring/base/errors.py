@@ -4,7 +4,8 @@ MainspringError
 ├── ConfigError                 the configuration says something that cannot be
 ├── RequestError                the caller can cure it
 │   ├── InvalidRequest          400
-│   │   └── ContextLengthExceeded    more tokens than the model takes
+│   │   ├── ContextLengthExceeded    more tokens than the model takes
+│   │   └── NothingFits              no target of the route can do what the request needs
 │   ├── AuthenticationFailed    401
 │   ├── PermissionDenied        403
 │   ├── NotFound                404
@@ -17,6 +18,7 @@ MainspringError
 │   ├── ProviderTimeout         connected, but silent for too long
 │   ├── ProviderProtocolError   it answered with something that is no answer
 │   ├── StreamCut               its stream ended in the middle
+│   ├── NoTargetAvailable       every target of a route failed too often to be asked now
 │   └── ProviderCoolingDown     none of its keys may be used now; it was not called
 │       ├── ProviderDrained         somebody took it out of use
 │       └── ProviderWithoutKey      none of its keys is there
@@ -98,6 +100,12 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class NothingFits(InvalidRequest):
+    """No target of the route can do what the request needs: tools, images, a JSON schema."""
+
+    code = "no_target_fits"
+
+
 class AuthenticationFailed(RequestError):
     """No key, an unknown key, or one that was revoked or has expired."""
 
@@ -145,10 +153,20 @@ class RateLimited(RequestError):
     code = "rate_limit_exceeded"
     retryable = True
 
-    def __init__(self, message: str, *, remedy: str, limit: str, retry_after_ms: int) -> None:
-        super().__init__(message, remedy=remedy, retry_after=-(-retry_after_ms // 1000))
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        param: str | None = None,
+        retry_after: int = 1,
+        retry_after_ms: int | None = None,
+        limit: str = "",
+    ) -> None:
+        seconds = retry_after if retry_after_ms is None else -(-retry_after_ms // 1000)
+        super().__init__(message, remedy=remedy, param=param, retry_after=seconds)
         self.limit = limit
-        self.retry_after_ms = retry_after_ms
+        self.retry_after_ms = retry_after * 1000 if retry_after_ms is None else retry_after_ms
 
 
 class ProviderError(MainspringError):
@@ -229,6 +247,13 @@ class StreamCut(ProviderError):
     """The provider's stream ended before it said that it was done."""
 
     code = "stream_cut"
+
+
+class NoTargetAvailable(ProviderError):
+    """Every target failed so often lately that none of them is asked now."""
+
+    status = 503
+    code = "no_target_available"
 
 
 class ProviderCoolingDown(ProviderError):
