@@ -134,7 +134,7 @@ def configuration() -> str:
 
 def providers() -> str:
     """The known providers."""
-    from mainspring.providers.registry import KNOWN  # noqa: PLC0415 - each page loads only its own part of the code
+    from mainspring.providers.known import KNOWN  # noqa: PLC0415 - each page loads only its own part of the code
 
     rows = ["| name | wire | switched on by | address | serves natively |", "|---|---|---|---|---|"]
     for name, known in KNOWN.items():

@@ -11,7 +11,9 @@ MainspringError
 │   ├── NotFound                404
 │   ├── Conflict                409
 │   ├── PayloadTooLarge         413
-│   └── RateLimited             429, a limit of ours
+│   ├── RateLimited             429, a limit of ours
+│   └── BudgetExceeded          429, a budget of ours has too little left
+│       └── UnknownPrice        nobody knows what the call would cost, so no budget can cover it
 ├── ProviderError               a model provider did not do its part
 │   ├── ProviderRefused         it answered with an error status
 │   ├── ProviderUnreachable     no connection, or it broke before an answer
@@ -146,7 +148,7 @@ class RateLimited(RequestError):
 
     Attributes:
         limit: the name of the setting that it is about: `rps_per_user`, `tokens_per_minute_per_key`, ...
-        retry_after_ms: when there may be room again; `retry_after` is the same in whole seconds.
+        retry_after_ms: when there may be room again, if known; `retry_after` is the same in whole seconds.
     """
 
     status = 429
@@ -159,14 +161,46 @@ class RateLimited(RequestError):
         *,
         remedy: str = "",
         param: str | None = None,
-        retry_after: int = 1,
+        retry_after: int | None = None,
         retry_after_ms: int | None = None,
         limit: str = "",
     ) -> None:
         seconds = retry_after if retry_after_ms is None else -(-retry_after_ms // 1000)
         super().__init__(message, remedy=remedy, param=param, retry_after=seconds)
         self.limit = limit
-        self.retry_after_ms = retry_after * 1000 if retry_after_ms is None else retry_after_ms
+        self.retry_after_ms = retry_after_ms
+
+
+class BudgetExceeded(RequestError):
+    """A budget that is about the request has too little left for it. Nothing was sent upstream.
+
+    Attributes:
+        budget_id: which one.
+        step_down: the route that its policy names for this case, if it names one.
+    """
+
+    status = 429
+    code = "insufficient_quota"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        retry_after: int | None = None,
+        budget_id: str | None = None,
+        step_down: str | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy, retry_after=retry_after)
+        self.budget_id = budget_id
+        self.step_down = step_down
+
+
+class UnknownPrice(BudgetExceeded):
+    """The price of a model is not known, and a budget in dollars is about the request."""
+
+    status = 403
+    code = "unknown_price"
 
 
 class ProviderError(MainspringError):

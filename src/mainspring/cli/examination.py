@@ -13,8 +13,9 @@ from mainspring.base.errors import MainspringError
 from mainspring.base.ids import new_id
 from mainspring.base.settings import DEFAULT_FILE, ProviderSettings, Settings, resolve, without_password
 from mainspring.keys import ADMIN_KEY_FILE
+from mainspring.providers.configured import base_url_of, configurations
+from mainspring.providers.known import KNOWN
 from mainspring.providers.local.catalog import IN_THE_BOX, usable
-from mainspring.providers.registry import KNOWN, base_url_of, configurations
 from mainspring.web.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -8,8 +8,10 @@ import msgspec
 
 from mainspring.base.errors import ProviderProtocolError
 from mainspring.ledger.types import Usage
+from mainspring.providers.keyed import post_with_key
 from mainspring.providers.listing import listed_models
 from mainspring.providers.openai_streams import data_of, split_events
+from mainspring.providers.pool import KeyPool
 from mainspring.providers.refusals import UNREADABLE, given, refusal
 from mainspring.providers.transport import HttpTransport
 from mainspring.providers.types import Operation, Seen
@@ -29,9 +31,10 @@ class AnthropicProvider:
     Args:
         name: as configured.
         base_url: without the version, such as `https://api.anthropic.com`; a trailing `/v1` is understood too.
-        headers: credentials and extra headers.
+        headers: sent with every call beside the credentials.
         operations: what it serves natively.
         connections: most connections at once; 0 is no limit.
+        pool: its keys; by default calls carry none.
     """
 
     api = "anthropic"
@@ -43,9 +46,12 @@ class AnthropicProvider:
         headers: Mapping[str, str],
         operations: frozenset[Operation],
         connections: int = 0,
+        *,
+        pool: KeyPool | None = None,
     ) -> None:
         self.name = name
         self.operations = operations
+        self.pool = pool or KeyPool(name)
         base = {"content-type": "application/json", "anthropic-version": VERSION}
         root = base_url.rstrip("/").removesuffix("/v1")
         self._transport = HttpTransport(name, root, {**base, **headers}, connections)
@@ -54,11 +60,13 @@ class AnthropicProvider:
         """Open the pool."""
         await self._transport.start()
 
+    def ready(self, model: str = "") -> float:
+        """Seconds until some key may be used for a model."""
+        return self.pool.ready(model)
+
     async def call(self, call: Call) -> Reply:
         """Send; return when the head of the answer is there."""
-        return await self._transport.post(
-            PATHS[call.operation], call.body, call.headers, call.connect_seconds
-        )
+        return await post_with_key(self._transport, self.pool, PATHS[call.operation], call)
 
     def scanner(self, operation: Operation, *, strip_usage: bool) -> StreamScanner:  # noqa: ARG002 - usage is part of this protocol's events
         """A fresh scanner for a stream of messages."""
@@ -70,7 +78,7 @@ class AnthropicProvider:
 
     async def models(self) -> list[str]:
         """The models that the provider lists; this also warms a connection."""
-        return await listed_models(self._transport, "/v1/models?limit=1000")
+        return await listed_models(self._transport, self.pool, "/v1/models?limit=1000")
 
     async def close(self) -> None:
         """Close the pool."""

@@ -10,15 +10,16 @@ from mainspring.base.errors import MainspringError
 from mainspring.providers.refusals import UNREADABLE
 
 if TYPE_CHECKING:
+    from mainspring.providers.pool import KeyPool
     from mainspring.providers.transport import HttpTransport
 
 _CONNECT_SECONDS = 5
 
 
-async def listed_models(transport: HttpTransport, path: str) -> list[str]:
+async def listed_models(transport: HttpTransport, pool: KeyPool, path: str) -> list[str]:
     """The ids in a provider's list, which also warms a connection; none when it is away or does not tell."""
     try:
-        reply = await transport.get(path, _CONNECT_SECONDS)
+        reply = await transport.get(path, _CONNECT_SECONDS, pool.choose("").credentials)
     except MainspringError:
         return []
     try:

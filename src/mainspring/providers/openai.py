@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mainspring.providers.keyed import post_with_key
 from mainspring.providers.listing import listed_models
 from mainspring.providers.openai_answers import read_answer
 from mainspring.providers.openai_streams import ChatScanner, ResponsesScanner
+from mainspring.providers.pool import KeyPool
 from mainspring.providers.transport import HttpTransport
 from mainspring.providers.types import Operation
 
@@ -29,9 +31,10 @@ class OpenAIProvider:
     Args:
         name: as configured.
         base_url: up to and including the version, such as `https://api.openai.com/v1`.
-        headers: credentials and extra headers.
+        headers: sent with every call beside the credentials.
         operations: what it serves natively.
         connections: most connections at once; 0 is no limit.
+        pool: its keys; by default calls carry none.
     """
 
     api = "openai"
@@ -43,9 +46,12 @@ class OpenAIProvider:
         headers: Mapping[str, str],
         operations: frozenset[Operation],
         connections: int = 0,
+        *,
+        pool: KeyPool | None = None,
     ) -> None:
         self.name = name
         self.operations = operations
+        self.pool = pool or KeyPool(name)
         self._transport = HttpTransport(
             name, base_url.rstrip("/"), {"content-type": "application/json", **headers}, connections
         )
@@ -54,11 +60,13 @@ class OpenAIProvider:
         """Open the pool."""
         await self._transport.start()
 
+    def ready(self, model: str = "") -> float:
+        """Seconds until some key may be used for a model."""
+        return self.pool.ready(model)
+
     async def call(self, call: Call) -> Reply:
         """Send; return when the head of the answer is there."""
-        return await self._transport.post(
-            PATHS[call.operation], call.body, call.headers, call.connect_seconds
-        )
+        return await post_with_key(self._transport, self.pool, PATHS[call.operation], call)
 
     def scanner(self, operation: Operation, *, strip_usage: bool) -> StreamScanner:
         """A fresh scanner for a stream of this operation."""
@@ -72,7 +80,7 @@ class OpenAIProvider:
 
     async def models(self) -> list[str]:
         """The models that the provider lists; this also warms a connection."""
-        return await listed_models(self._transport, "/models")
+        return await listed_models(self._transport, self.pool, "/models")
 
     async def close(self) -> None:
         """Close the pool."""

@@ -1,116 +1,32 @@
-"""Which providers there are: the known names in one table, and the open ones of this process.
+"""The open providers of this process.
 
-Adding a provider that speaks a known wire protocol is one line in `KNOWN`; a new protocol is one file and one line in
-`_BUILDERS`.
+A new wire protocol is one file and one line in `_BUILDERS`; a provider that speaks a known one is a line in `known`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from mainspring.base.errors import ConfigError, NotFound
-from mainspring.base.settings import ProviderSettings, Settings, resolve, without_password
+from mainspring.base.secrets import Secrets
+from mainspring.base.settings.secrets import kind_of
+from mainspring.providers.configured import base_url_of, configurations, header_of, is_original, labelled
+from mainspring.providers.known import ANTHROPIC, KNOWN, OPENAI
+from mainspring.providers.pool import KeyPool, PooledKey
 from mainspring.providers.prices import PriceTable
 from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from mainspring.base.settings import ProviderSettings, Settings
+    from mainspring.providers.drains import Drains
     from mainspring.providers.types import Provider
 
 #: How long a provider has to list its models.
 _LIST_SECONDS = 15
-_CHAT = frozenset({Operation.CHAT, Operation.EMBEDDINGS})
-_CHAT_COMPLETIONS = _CHAT | {Operation.COMPLETIONS}
-_OPENAI = _CHAT_COMPLETIONS | {Operation.RESPONSES}
-_ANTHROPIC = frozenset({Operation.MESSAGES, Operation.COUNT_TOKENS})
-
-
-class Known(msgspec.Struct, frozen=True):
-    """A provider that people know by name.
-
-    Attributes:
-        api: its wire protocol.
-        base_url: where it is; None when every customer has another address.
-        key_variable: the variable whose presence switches it on; None for servers that need no key.
-        url_variable: the variable that names or replaces the address.
-        operations: what it serves natively.
-        prices: its name in the price table, if it is in there.
-        stream_usage: whether it understands `stream_options.include_usage`.
-    """
-
-    api: Literal["openai", "anthropic", "local"]
-    base_url: str | None
-    key_variable: str | None
-    operations: frozenset[Operation]
-    url_variable: str | None = None
-    prices: str | None = None
-    stream_usage: bool = True
-
-
-KNOWN: dict[str, Known] = {
-    "openai": Known(
-        "openai", "https://api.openai.com/v1", "OPENAI_API_KEY", _OPENAI, "OPENAI_BASE_URL", prices="openai"
-    ),
-    "anthropic": Known(
-        "anthropic",
-        "https://api.anthropic.com",
-        "ANTHROPIC_API_KEY",
-        _ANTHROPIC,
-        "ANTHROPIC_BASE_URL",
-        prices="anthropic",
-    ),
-    "azure": Known("openai", None, "AZURE_OPENAI_API_KEY", _OPENAI, "AZURE_OPENAI_ENDPOINT", prices="azure"),
-    "together": Known(
-        "openai", "https://api.together.xyz/v1", "TOGETHER_API_KEY", _CHAT_COMPLETIONS, prices="together"
-    ),
-    "groq": Known(
-        "openai",
-        "https://api.groq.com/openai/v1",
-        "GROQ_API_KEY",
-        _CHAT | {Operation.RESPONSES},
-        prices="groq",
-    ),
-    "mistral": Known(
-        # It reports usage by itself and refuses fields that it does not know.
-        "openai",
-        "https://api.mistral.ai/v1",
-        "MISTRAL_API_KEY",
-        _CHAT,
-        prices="mistral",
-        stream_usage=False,
-    ),
-    "deepseek": Known(
-        "openai",
-        "https://api.deepseek.com/v1",
-        "DEEPSEEK_API_KEY",
-        frozenset({Operation.CHAT}),
-        prices="deepseek",
-    ),
-    "openrouter": Known(
-        "openai",
-        "https://openrouter.ai/api/v1",
-        "OPENROUTER_API_KEY",
-        _OPENAI,
-        prices="openrouter",
-    ),
-    "gemini": Known(
-        "openai",
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        "GEMINI_API_KEY",
-        _CHAT,
-        prices="google",
-    ),
-    "ollama": Known("openai", "http://127.0.0.1:11434/v1", None, _CHAT_COMPLETIONS, "OLLAMA_BASE_URL"),
-    "vllm": Known("openai", "http://127.0.0.1:8000/v1", None, _OPENAI, "VLLM_BASE_URL"),
-    "llamacpp": Known("openai", "http://127.0.0.1:8081/v1", None, _CHAT_COMPLETIONS, "LLAMACPP_BASE_URL"),
-}
 
 
 class Providers:
@@ -118,15 +34,21 @@ class Providers:
 
     Args:
         settings: the configuration; a known provider whose key variable is set need not stand in it.
+        secrets: what keys' references stand for, followed from here on; what is kept on the network was read before.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        configured = configurations(settings)
-        self._open = {name: _build(name, provider, settings) for name, provider in configured.items()}
+    def __init__(self, settings: Settings, secrets: Secrets | None = None) -> None:
+        self._secrets = Secrets() if secrets is None else secrets
+        self.configured = configured = configurations(settings)
+        self._open = {
+            name: _build(name, provider, settings, self._pool(name, provider))
+            for name, provider in configured.items()
+        }
+        self._secrets.listen(self._rotated)
         table = {
             name: KNOWN[name].prices or ""
             for name, provider in configured.items()
-            if name in KNOWN and KNOWN[name].prices and _is_original(name, provider)
+            if name in KNOWN and KNOWN[name].prices and is_original(name, provider)
         }
         self.prices = PriceTable(settings.models, table)
         #: Providers whose streams are to be asked for usage.
@@ -177,84 +99,51 @@ class Providers:
         """`provider/model` of every model that a provider has told of."""
         return [f"{name}/{model}" for name, models in sorted(self._listed.items()) for model in models]
 
+    def pools(self) -> list[KeyPool]:
+        """The keys of every provider."""
+        return [provider.pool for provider in self]
+
+    def apply(self, drains: Drains) -> None:
+        """Take out of use what is drained, and nothing else."""
+        for provider in self:
+            provider.pool.drain = drains.find(provider.name)
+            for key in provider.pool.keys:
+                key.drain = drains.find(provider.name, key.label) if key.label else None
+            provider.pool.settle()
+
+    def adopt(self, before: Providers) -> None:
+        """Go on with what the providers of the configuration before have learnt of their keys."""
+        for provider in self:
+            if provider.name in before:
+                provider.pool.adopt(before.get(provider.name).pool)
+
+    def _pool(self, name: str, provider: ProviderSettings) -> KeyPool:
+        """The keys of a provider.
+
+        Raises:
+            ConfigError: a key that stands in the configuration cannot be sent.
+        """
+        keys = [PooledKey(label, reference) for label, reference in labelled(name, provider)]
+        pool = KeyPool(name, keys, header=header_of(name, provider), renew=self._secrets.renew)
+        for key in pool.keys:
+            if not key.reference:
+                continue
+            pool.put(key.reference, self._secrets.get(key.reference), self._secrets.problem(key.reference))
+            if key.secret is None and key.problem is not None and kind_of(key.reference) == "literal":
+                raise ConfigError(
+                    f"providers.{name}: {key.label} holds what a header cannot.",
+                    remedy="Check api_keys for line breaks and letters beyond ASCII.",
+                )
+        return pool
+
+    def _rotated(self, reference: str) -> None:
+        for provider in self:
+            provider.pool.put(reference, self._secrets.get(reference), self._secrets.problem(reference))
+
     async def close(self) -> None:
         """Close every pool."""
+        self._secrets.ignore(self._rotated)
         await asyncio.gather(*(provider.close() for provider in self))
-
-
-def configurations(settings: Settings) -> dict[str, ProviderSettings]:
-    """What is configured, plus the known providers whose key is in the environment, plus the models in the box."""
-    found: dict[str, ProviderSettings] = {}
-    for name, known in KNOWN.items():
-        switch = known.key_variable or known.url_variable
-        if name not in settings.providers and switch is not None and os.environ.get(switch):
-            # Without an address of its own (Azure) a key alone is not enough.
-            if known.base_url is None and not os.environ.get(known.url_variable or ""):
-                continue
-            found[name] = ProviderSettings(api=known.api)
-    for name, provider in settings.providers.items():
-        found[name] = provider
-        api = "local" if name == "local" else KNOWN[name].api if name in KNOWN else provider.api
-        if "api" not in provider.model_fields_set and api != provider.api:
-            # Who writes only a key for a known provider means its own protocol, not the usual one.
-            found[name] = provider.model_copy(update={"api": api})
-    found.setdefault("local", ProviderSettings(api="local"))
-    return found
-
-
-def base_url_of(name: str, provider: ProviderSettings) -> str:
-    """The address of a provider: configured, from its variable, or the known one.
-
-    Raises:
-        ConfigError: it has none.
-    """
-    known = KNOWN.get(name)
-    url = provider.base_url
-    if url is None and known is not None:
-        url = (os.environ.get(known.url_variable) if known.url_variable else None) or known.base_url
-        if url is not None and name == "azure" and "/openai/" not in f"{url}/":
-            url = f"{url.rstrip('/')}/openai/v1"
-    if url is None:
-        raise ConfigError(
-            f"providers.{name} has no base_url.", remedy='Give it one, such as "https://host/v1".'
-        )
-    if not _is_address(url):
-        raise ConfigError(
-            f"providers.{name}: base_url {without_password(url)!r} is not an http or https URL without a query.",
-            remedy='Write it as "https://host/v1".',
-        )
-    return url
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no port
-        return False
-    return usable and not parts.query and not parts.fragment and url.isascii() and url.isprintable()
-
-
-def _is_original(name: str, provider: ProviderSettings) -> bool:
-    """Whether a known name still means the known provider, so that the table's prices hold for it."""
-    known = KNOWN[name]
-    if known.base_url is None:
-        return True
-    host = known.base_url.split("/")[2]
-    return base_url_of(name, provider).split("/")[2] == host
-
-
-def _key_of(name: str, provider: ProviderSettings) -> str | None:
-    known = KNOWN.get(name)
-    references = list(provider.api_keys)
-    if not references and known is not None and known.key_variable is not None:
-        references = [f"env:{known.key_variable}"]
-    for reference in references:
-        if secret := (
-            resolve(reference) or ""
-        ).strip():  # a line break at its end is easily kept with a secret
-            return secret
-    return None
 
 
 def _headers(name: str, headers: dict[str, str]) -> dict[str, str]:
@@ -267,7 +156,7 @@ def _headers(name: str, headers: dict[str, str]) -> dict[str, str]:
         if not (key.isascii() and key.isprintable() and value.isascii() and value.isprintable()):
             raise ConfigError(
                 f"providers.{name}: the header {key!r} holds what a header cannot.",
-                remedy="Check api_keys and headers for line breaks and letters beyond ASCII.",
+                remedy="Check headers for line breaks and letters beyond ASCII.",
             )
     return headers
 
@@ -285,42 +174,38 @@ def _operations(name: str, provider: ProviderSettings, usual: frozenset[Operatio
         ) from None
 
 
-def _build(name: str, provider: ProviderSettings, settings: Settings) -> Provider:
+def _build(name: str, provider: ProviderSettings, settings: Settings, pool: KeyPool) -> Provider:
     if "/" in name:
         raise ConfigError(f"providers.{name}: a provider's name has no slash.", remedy="Rename it.")
-    return _BUILDERS[provider.api](name, provider, settings)
+    return _BUILDERS[provider.api](name, provider, settings, pool)
 
 
-def _openai(name: str, provider: ProviderSettings, _: Settings) -> Provider:
+def _openai(name: str, provider: ProviderSettings, _: Settings, pool: KeyPool) -> Provider:
     from mainspring.providers.openai import OpenAIProvider  # noqa: PLC0415 - each protocol is loaded where it is used
 
-    key, url = _key_of(name, provider), base_url_of(name, provider)
-    credentials: dict[str, str] = {}
-    if key is not None:
-        credentials = {"api-key": key} if name == "azure" else {"authorization": f"Bearer {key}"}
-    operations = _operations(name, provider, _OPENAI)
-    headers = _headers(name, {**credentials, **provider.headers})
-    return OpenAIProvider(name, url, headers, operations, provider.connections)
+    url, operations = base_url_of(name, provider), _operations(name, provider, OPENAI)
+    return OpenAIProvider(
+        name, url, _headers(name, provider.headers), operations, provider.connections, pool=pool
+    )
 
 
-def _anthropic(name: str, provider: ProviderSettings, _: Settings) -> Provider:
+def _anthropic(name: str, provider: ProviderSettings, _: Settings, pool: KeyPool) -> Provider:
     from mainspring.providers.anthropic import AnthropicProvider  # noqa: PLC0415 - see _openai
 
-    key, url = _key_of(name, provider), base_url_of(name, provider)
-    credentials = {} if key is None else {"x-api-key": key}
-    operations = _operations(name, provider, _ANTHROPIC)
-    headers = _headers(name, {**credentials, **provider.headers})
-    return AnthropicProvider(name, url, headers, operations, provider.connections)
+    url, operations = base_url_of(name, provider), _operations(name, provider, ANTHROPIC)
+    return AnthropicProvider(
+        name, url, _headers(name, provider.headers), operations, provider.connections, pool=pool
+    )
 
 
-def _local(name: str, provider: ProviderSettings, settings: Settings) -> Provider:
+def _local(name: str, provider: ProviderSettings, settings: Settings, pool: KeyPool) -> Provider:
     from mainspring.providers.local import LocalProvider  # noqa: PLC0415 - the engines behind it are an extra
 
     del provider
-    return LocalProvider(name, settings)
+    return LocalProvider(name, settings, pool)
 
 
-_BUILDERS: dict[str, Callable[[str, ProviderSettings, Settings], Provider]] = {
+_BUILDERS: dict[str, Callable[[str, ProviderSettings, Settings, KeyPool], Provider]] = {
     "openai": _openai,
     "anthropic": _anthropic,
     "local": _local,

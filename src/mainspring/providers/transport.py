@@ -44,13 +44,14 @@ _PORTS = {"http": 80, "https": 443}
 class HttpReply:
     """An answer over HTTP; see `providers.types.Reply`."""
 
-    __slots__ = ("_connection", "_pool", "headers", "status")
+    __slots__ = ("_connection", "_pool", "headers", "key", "status")
 
     def __init__(self, connection: Connection, pool: HttpTransport) -> None:
         self._connection: Connection | None = connection
         self._pool = pool
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
+        self.key: str | None = None
 
     async def read(self) -> bytes:
         """The whole body."""
@@ -85,7 +86,7 @@ class HttpTransport:
     Args:
         name: the provider's name, for error messages.
         base_url: what paths are appended to, without a slash at its end.
-        headers: sent with every call, credentials among them.
+        headers: sent with every call.
         connections: most connections at once; 0 is no limit.
     """
 
@@ -112,9 +113,16 @@ class HttpTransport:
         self._loop = asyncio.get_running_loop()
 
     async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str], connect_seconds: float
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        connect_seconds: float,
+        credentials: bytes = b"",
     ) -> HttpReply:
         """Send a JSON body; return when the head of the answer is there.
+
+        `credentials` is the header line of a key, with its line break: connections are shared by all keys.
 
         Raises:
             ProviderUnreachable: no connection, or it broke before the head.
@@ -126,18 +134,20 @@ class HttpTransport:
             if headers
             else b""
         )
-        head = b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (
+        head = b"POST %b HTTP/1.1\r\n%b%b%bcontent-length: %d\r\n\r\n" % (
             (self._path + path).encode(),
             self._head,
+            credentials,
             extra,
             len(body),
         )
         return await self._exchange(head + body, connect_seconds)
 
-    async def get(self, path: str, connect_seconds: float) -> HttpReply:
+    async def get(self, path: str, connect_seconds: float, credentials: bytes = b"") -> HttpReply:
         """Fetch a path; errors as for `post`."""
         return await self._exchange(
-            b"GET %b HTTP/1.1\r\n%b\r\n" % ((self._path + path).encode(), self._head), connect_seconds
+            b"GET %b HTTP/1.1\r\n%b%b\r\n" % ((self._path + path).encode(), self._head, credentials),
+            connect_seconds,
         )
 
     def release(self, connection: Connection, *, ended: bool = False) -> None:
@@ -284,6 +294,7 @@ class HttpTransport:
             upstream_status=reply.status,
             upstream_body=body,
             upstream_type=kind,
+            upstream_headers=reply.headers,
             retry_after=retry_after(reply.headers),
         )
 
@@ -304,15 +315,25 @@ def _explanation(body: bytes) -> tuple[str | None, str | None]:
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
     """Whole seconds from `retry-after-ms` or `Retry-After` (seconds or a date), rounded up; None if absent."""
+    seconds = exact_retry_after(headers)
+    return None if seconds is None else math.ceil(seconds)
+
+
+def exact_retry_after(headers: Mapping[str, str]) -> float | None:
+    """The same, not rounded."""
     milliseconds, wait = headers.get("retry-after-ms"), headers.get("retry-after")
     try:
         if milliseconds:
-            return max(0, math.ceil(float(milliseconds) / 1000))
-        if wait and wait.endswith("GMT"):
-            return max(0, math.ceil(parsedate_to_datetime(wait).timestamp() - now_us() / 1_000_000))
-        return max(0, math.ceil(float(wait))) if wait else None
+            seconds = float(milliseconds) / 1000
+        elif wait and wait.endswith("GMT"):
+            seconds = parsedate_to_datetime(wait).timestamp() - now_us() / 1_000_000
+        elif wait:
+            seconds = float(wait)
+        else:
+            return None
     except (ValueError, OverflowError):
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def proxy_for(url: str) -> str | None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
 from mainspring.base.errors import ProviderRefused
 from mainspring.ledger.types import Usage
+
+if TYPE_CHECKING:
+    from mainspring.providers.pool import KeyPool
 
 
 class Operation(StrEnum):
@@ -47,6 +50,8 @@ class Reply(Protocol):
 
     status: int
     headers: Mapping[str, str]
+    #: The label of the provider's key that the call was made with, never the secret; None where it has no keys.
+    key: str | None
 
     async def read(self) -> bytes:
         """The whole body.
@@ -107,6 +112,24 @@ class StreamScanner(Protocol):
         ...
 
 
+class Drain(msgspec.Struct, frozen=True):
+    """Something out of use.
+
+    Attributes:
+        provider: its name.
+        key: the label of one of its keys; empty for the whole provider.
+        since_us: since when.
+        by: who did it.
+        reason: why, in their words.
+    """
+
+    provider: str
+    key: str
+    since_us: int
+    by: str
+    reason: str | None = None
+
+
 class Provider(Protocol):
     """One configured upstream."""
 
@@ -115,6 +138,16 @@ class Provider(Protocol):
     api: str
     #: What it serves natively. Anything else is translated from what it does serve, or refused.
     operations: frozenset[Operation]
+    #: Its keys, and whether it was taken out of use.
+    pool: KeyPool
+
+    def ready(self, model: str = "") -> float:
+        """Seconds until some key may be used for a model: 0 now, infinite while drained or without any key.
+
+        Args:
+            model: its name there; providers limit models apart. Empty asks for what holds for all of them.
+        """
+        ...
 
     async def start(self) -> None:
         """Make ready: open the pool, warm a connection. An upstream that is away is no error here."""
@@ -128,7 +161,8 @@ class Provider(Protocol):
         Raises:
             ProviderUnreachable: no connection.
             ProviderTimeout: connecting took longer than `connect_seconds`.
-            ProviderRefused: an answer with status 400 or more (its body was read).
+            ProviderRefused: an answer with status 400 or more (its body was read); `key` says with which key.
+            ProviderCoolingDown: no key may be used now; nothing was sent.
             Overloaded: an admission queue of ours is full.
             LocalModelError: a model in the box is not there or does not load.
         """

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from mainspring.alerts import Alerts, Sources, states
 from mainspring.base.errors import ConfigError, StoreError
 from mainspring.base.logging import configure, get_logger
-from mainspring.base.settings import load, resolve
+from mainspring.base.secrets import Secrets
+from mainspring.base.settings import load
 from mainspring.base.telemetry import Meter
 from mainspring.gateway import Gateway
 from mainspring.keys import ADMIN_KEY_FILE, KeyRing
 from mainspring.ledger import Ledger
 from mainspring.limits import Limits
-from mainspring.providers import Providers
+from mainspring.providers import Ages, Drains, Providers, references
+from mainspring.routing import Health
 from mainspring.store import BlobStore, Database, Shared, open_blobs, open_database, open_shared
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mainspring.base.settings import Settings
+    from mainspring.providers.pool import KeyPool
 
 _log = get_logger(__name__)
 
@@ -40,14 +44,20 @@ class Runtime:
         self.settings = settings
         self.file = file
         self.config_hash, self._document = settings.snapshot()
-        self._secrets = _secrets(settings)
         self.database = database
         self.blobs = blobs
         self.ledger = Ledger(
             database, blobs, durability=settings.ledger.durability, inline_kb=settings.ledger.inline_kb
         )
         self.keys = KeyRing(database)
+        #: What references stand for, as it is now.
+        self.secrets = Secrets(settings.secrets.reread_seconds)
+        self.drains = Drains(database)
+        self.ages = Ages(database, settings.secrets.old_days)
         self.meter = Meter()
+        self.alerts = Alerts(database, self.meter, settings.alerts, self.secrets)
+        #: How the targets are: it outlives reloads.
+        self.health = Health()
         #: Readiness is false while this is set.
         self.draining = False
         self._shared: Shared | None = None
@@ -97,8 +107,8 @@ class Runtime:
     async def _reload(self) -> bool:
         try:
             settings = load(self.file)
-            # Not by the hash, which leaves out secrets: a key that was replaced is a change too.
-            if settings == self.settings and _secrets(settings) == self._secrets:
+            if settings == self.settings:  # not by the hash, which leaves out secrets that stand in the file
+                await self.secrets.reread()
                 return False
             config_hash, document = settings.snapshot()
             await self._put_in_force(settings, config_hash, document)
@@ -111,6 +121,7 @@ class Runtime:
 
     async def close(self) -> None:
         """Close everything; the ledger's queue is written to its end."""
+        await self.alerts.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -121,6 +132,8 @@ class Runtime:
             await providers.close()
         if self._shared is not None:
             await self._shared.close()
+        await self.secrets.close()
+        await self.drains.close()
         await self.keys.close()
         await self.database.close()
         self.meter.close()
@@ -130,9 +143,14 @@ class Runtime:
         self._shared = open_shared(settings.storage.shared, workers=settings.server.workers)
         self.limits = Limits(self._shared, settings.limits, self.meter)
         await self._shared.start()
+        await self.drains.start()
         await self._put_in_force(settings, self.config_hash, self._document)
         await self.keys.bootstrap(settings.admin_key, ADMIN_KEY_FILE)
         await self.keys.start()
+        self.drains.on_change = lambda: self.providers.apply(self.drains)
+        self.secrets.start()
+        self._spawn(lambda: self.ages.follow(self._pools))
+        self.alerts.start()
         self.meter.gauge("ledger_queue_rows", "Rows waiting for the writer.", lambda: self.database.depth)
         self.meter.gauge("open_exchanges", "Requests under way.", lambda: len(self.gateway.watch))
         self.meter.gauge(
@@ -141,17 +159,48 @@ class Runtime:
             lambda: float(self.limits.status().shared.working),
         )
 
+    def _pools(self) -> list[KeyPool]:
+        return self.providers.pools()
+
+    def _sources(self) -> Sources:
+        """What rules of alerts read."""
+        return Sources(
+            self.ledger,
+            {
+                "database_queue": lambda: states.database_queue(self.database),
+                "secret_age": lambda: states.secret_age(self.ages, self._pools()),
+            },
+        )
+
     async def _put_in_force(self, settings: Settings, config_hash: str, document: bytes) -> None:
         """Build what the settings describe and, only when all of it is there, use it."""
-        providers = Providers(settings)
-        gateway = Gateway(settings, config_hash, self.keys, providers, self.ledger, self.meter, self.limits)
+        await self.secrets.load(references(settings))
+        providers = Providers(settings, self.secrets)
+        gateway = Gateway(
+            settings,
+            config_hash,
+            self.keys,
+            providers,
+            self.ledger,
+            self.meter,
+            self.limits,
+            health=self.health,
+        )
         await self.ledger.record_config(config_hash, document)
         await providers.start()
         gateway.start()
         before = (self.gateway, self.providers) if self._serves else None
-        self.settings, self.config_hash, self._secrets = settings, config_hash, _secrets(settings)
+        if before is not None:
+            providers.adopt(before[1])
+        providers.apply(self.drains)
+        self.secrets.reread_seconds, self.ages.old_days = (
+            settings.secrets.reread_seconds,
+            settings.secrets.old_days,
+        )
+        self.settings, self.config_hash = settings, config_hash
         self.providers, self.gateway, self._serves = providers, gateway, True
         self.limits.configure(settings.limits)
+        self.alerts.configure(settings.alerts, self._sources(), old_days=settings.secrets.old_days)
         self._spawn(providers.warm)
         if before is not None:
             self._replaced.append(before)
@@ -170,8 +219,3 @@ class Runtime:
         task: asyncio.Task[None] = asyncio.create_task(work())  # type: ignore[arg-type] # both callers return coroutines without a result
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _secrets(settings: Settings) -> list[str | None]:
-    """What the references to keys stand for now: a file may hold another key than it did."""
-    return [resolve(key) for provider in settings.providers.values() for key in provider.api_keys]

@@ -13,7 +13,7 @@ from tests.support.gateway import ANSWER
 from tests.support.loopback import loopback, response
 
 from mainspring.base.settings import load
-from mainspring.providers.registry import KNOWN
+from mainspring.providers.known import KNOWN
 from mainspring.web.http1 import Request
 from mainspring.web.runtime import Runtime
 from mainspring.web.surfaces import Surfaces
@@ -153,9 +153,10 @@ async def test_a_key_that_was_replaced_is_a_change_too(folder: Path) -> None:
     secret = folder / "key"
     secret.write_text("sk-1")
     async with loopback(noting) as up, running(write(folder, up.port, key=f"file:{secret}")) as runtime:
-        assert not await runtime.reload()
+        gateway = runtime.gateway
         secret.write_text("sk-2\n")
-        assert await runtime.reload()
+        assert not await runtime.reload()  # it is read again, and nothing else has changed
+        assert runtime.gateway is gateway
         seen.clear()
         await ask(runtime, "first")
         assert seen[-1]

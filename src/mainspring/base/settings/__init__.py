@@ -2,13 +2,14 @@
 
 Every key is optional. An environment variable `MAINSPRING_STORAGE__DATABASE` overrides `[storage] database`.
 A key that does not exist is an error that names the nearest one that does. Secrets are held as references
-(`env:NAME`, `file:PATH`) and resolved where they are used, so that printing the settings never prints a secret.
+(`env:NAME`, `vault:PATH#FIELD`) and resolved where they are used, so that printing the settings never prints a secret.
 
 This package knows the shape of the file. What a provider, route or model means is known in the rooms above.
 """
 
 from __future__ import annotations
 
+from mainspring.base.settings.alerts import AlertsSettings, ChannelSettings, RuleSettings
 from mainspring.base.settings.document import DEFAULT_FILE, OTHER_VARIABLES, PREFIX, Settings, load
 from mainspring.base.settings.limits import LimitsSettings
 from mainspring.base.settings.process import (
@@ -19,7 +20,7 @@ from mainspring.base.settings.process import (
     StorageSettings,
     TelemetrySettings,
 )
-from mainspring.base.settings.providers import ModelSettings, ProviderSettings
+from mainspring.base.settings.providers import ModelSettings, ProviderSettings, SecretsSettings
 from mainspring.base.settings.routes import (
     QUANTILES,
     ConditionSettings,
@@ -37,6 +38,8 @@ __all__ = [
     "OTHER_VARIABLES",
     "PREFIX",
     "QUANTILES",
+    "AlertsSettings",
+    "ChannelSettings",
     "ConditionSettings",
     "DefaultsSettings",
     "FallbackSettings",
@@ -49,6 +52,8 @@ __all__ = [
     "ProviderSettings",
     "RetrySettings",
     "RouteSettings",
+    "RuleSettings",
+    "SecretsSettings",
     "ServerSettings",
     "Settings",
     "StorageSettings",

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from mainspring.base.errors import ConfigError
+from mainspring.base.settings.alerts import AlertsSettings
 from mainspring.base.settings.limits import LimitsSettings
 from mainspring.base.settings.process import (
     LedgerSettings,
@@ -28,7 +29,7 @@ from mainspring.base.settings.process import (
     StorageSettings,
     TelemetrySettings,
 )
-from mainspring.base.settings.providers import ModelSettings, ProviderSettings
+from mainspring.base.settings.providers import ModelSettings, ProviderSettings, SecretsSettings
 from mainspring.base.settings.routes import DefaultsSettings, RouteSettings
 from mainspring.base.settings.secrets import redact, without_password
 
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     local: LocalSettings = LocalSettings()
     logging: LoggingSettings = LoggingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    alerts: AlertsSettings = AlertsSettings()
+    secrets: SecretsSettings = SecretsSettings()
     admin_key: str | None = Field(
         default=None, repr=False, description="The first admin key; made and kept if absent."
     )
@@ -101,6 +104,9 @@ class Settings(BaseSettings):
             provider["api_keys"] = [redact(key) for key in provider["api_keys"]]
             provider["headers"] = dict.fromkeys(provider["headers"], "set")
             provider["base_url"] = provider["base_url"] and without_password(provider["base_url"])
+        for channel in document["alerts"]["channels"].values():
+            for name in ("url", "secret", "password"):
+                channel[name] = channel[name] and redact(channel[name])
         document["storage"] = {k: without_password(v) for k, v in document["storage"].items()}
         text = msgspec.json.encode(document, order="sorted")
         return hashlib.sha256(text).hexdigest()[:16], text

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from mainspring.base.settings.secrets import check_reference, redact
 from mainspring.base.settings.section import Section
 
 
@@ -14,7 +15,10 @@ class ProviderSettings(Section):
 
     api: Literal["openai", "anthropic", "local"] = Field(default="openai", description="Its wire protocol.")
     base_url: str | None = Field(default=None, description="Its address; known names have one.")
-    api_keys: list[str] = Field(default_factory=list, description="References: env:NAME or file:PATH.")
+    api_keys: list[str] = Field(
+        default_factory=list,
+        description="A pool. References: env:NAME, file:PATH, vault:PATH#FIELD or aws:NAME#FIELD.",
+    )
     headers: dict[str, str] = Field(default_factory=dict, description="Sent with every call.")
     operations: list[str] | None = Field(
         default=None, description="What it serves natively, if not what its wire protocol usually does."
@@ -25,10 +29,15 @@ class ProviderSettings(Section):
     @classmethod
     def _references(cls, keys: list[str]) -> list[str]:
         """A reference of a kind that is not read here would be sent to the provider as if it were the key."""
-        for key in keys:
-            if key.startswith(("vault:", "aws:")):
+        for number, key in enumerate(keys):
+            if not key.strip():
+                raise ValueError("a key is empty; write a reference such as env:NAME, or leave it out")
+            check_reference(key)
+            if key in keys[:number]:
                 raise ValueError(
-                    f"{key.partition(':')[0]}: is not read by this version; use env:NAME or file:PATH"
+                    f"{redact(key)!r} stands there twice"
+                    if redact(key) != "set"
+                    else "a key stands there twice"
                 )
         return keys
 
@@ -46,5 +55,23 @@ class ModelSettings(Section):
     context_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="For a local model: tokens of a chat, in place of `local.context_tokens`.",
+        description="Tokens of a chat that it takes, question and answer together. For a local model in place of "
+        "`local.context_tokens`.",
+    )
+    max_output_tokens: int | None = Field(default=None, ge=1, description="Most tokens of an answer.")
+    tools: bool | None = Field(default=None, description="Whether it can be given tools to call.")
+    vision: bool | None = Field(default=None, description="Whether it takes images.")
+    json_schema: bool | None = Field(
+        default=None, description="Whether its answer can be held to a JSON schema."
+    )
+
+
+class SecretsSettings(Section):
+    """`[secrets]`: how the secrets behind references are followed."""
+
+    reread_seconds: float = Field(
+        default=60, ge=1, le=86_400, description="How often what is kept in Vault or AWS is read again."
+    )
+    old_days: float = Field(
+        default=90, gt=0, description="From how many days on a provider's key is called old."
     )

@@ -1,13 +1,50 @@
-"""References to secrets, and how things that may hold a secret are shown."""
+"""References to secrets, and how things that may hold a secret are shown.
+
+A reference says where a secret is kept: `env:NAME`, `file:PATH`, `vault:PATH#FIELD` (HashiCorp Vault, KV version 2) or
+`aws:NAME` and `aws:NAME#FIELD` (AWS Secrets Manager). Any other text is the secret itself. How it is read from there is
+known in `base.secrets`.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from pathlib import Path
+
+#: The kinds of references.
+KINDS = ("env", "file", "vault", "aws")
+_PREFIX = re.compile(r"([a-z]{2,12}):(?!//)")
+
+
+def kind_of(reference: str) -> str:
+    """The kind of a reference, `literal` for a text that is the secret itself."""
+    kind, colon, _ = reference.partition(":")
+    return kind if colon and kind in KINDS else "literal"
+
+
+def check_reference(reference: str) -> None:
+    """See whether a reference can be one. A misspelt kind would else be taken for a secret, and sent.
+
+    Raises:
+        ValueError: it is of an unknown kind or has no name; the text names what is wrong and what to write.
+    """
+    kind = kind_of(reference)
+    rest = reference.partition(":")[2]
+    if kind == "literal":
+        if (prefix := _PREFIX.match(reference)) is not None:
+            near = difflib.get_close_matches(prefix[1], KINDS, 1, 0.5)
+            meant = f"did you mean {near[0]}:?" if near else f"known are {', '.join(f'{k}:' for k in KINDS)}"
+            raise ValueError(f"{prefix[1]}: is no kind of reference; {meant}")
+        return
+    if not rest.strip():
+        raise ValueError(f"{reference!r} names nothing; write {_EXAMPLES[kind]}")
+    if kind == "vault" and not all(part.strip("/ ") for part in _parts(rest)):
+        raise ValueError(f"{reference!r} names no field; write {_EXAMPLES['vault']}")
 
 
 def resolve(reference: str) -> str | None:
-    """The secret behind a reference, or `None` when the variable or file is not there.
+    """The secret behind a reference of this machine, or `None` when the variable or file is not there.
 
     A text without a known prefix is the secret itself.
     """
@@ -19,12 +56,17 @@ def resolve(reference: str) -> str | None:
             return Path(name).read_text("utf-8").strip() or None
         except OSError:
             return None
-    return reference
+    return None if kind in KINDS else reference
 
 
 def redact(reference: str) -> str:
     """A reference as it may be shown: names stay, a literal secret becomes `set`."""
-    return reference if reference.startswith(("env:", "file:")) else "set"
+    return "set" if kind_of(reference) == "literal" else reference
+
+
+def shown(reference: str) -> str:
+    """The same as the subject of a sentence."""
+    return "A key in the configuration" if kind_of(reference) == "literal" else reference
 
 
 def without_password(url: str) -> str:
@@ -34,3 +76,16 @@ def without_password(url: str) -> str:
         return url
     credentials, _, host = rest.rpartition("@")
     return f"{head}://{credentials.split(':', 1)[0]}:***@{host}"
+
+
+_EXAMPLES = {
+    "env": "env:OPENAI_API_KEY",
+    "file": "file:/run/secrets/openai",
+    "vault": "vault:secret/openai#api_key",
+    "aws": "aws:prod/openai or aws:prod/openai#api_key",
+}
+
+
+def _parts(rest: str) -> tuple[str, str]:
+    path, _, field = rest.rpartition("#")
+    return path, field

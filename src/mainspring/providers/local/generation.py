@@ -42,6 +42,7 @@ class Generation:
     """
 
     status = 200
+    key: str | None = None
 
     def __init__(self, asked: Asked, worker: Worker, place: Place, model: str) -> None:
         self.headers: Mapping[str, str] = _STREAM_HEADERS if asked.stream else _JSON_HEADERS

@@ -21,6 +21,7 @@ from mainspring.providers.local.generation import Generation
 from mainspring.providers.local.requests import read_chat, read_completion
 from mainspring.providers.openai_answers import read_answer
 from mainspring.providers.openai_streams import ChatScanner
+from mainspring.providers.pool import KeyPool
 from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
@@ -42,13 +43,15 @@ class LocalProvider:
     Args:
         name: as configured, usually `local`.
         settings: `[local]` and the models under this provider's name.
+        pool: no keys; it says whether somebody took the provider out of use.
     """
 
     api = "local"
     operations = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.EMBEDDINGS})
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, pool: KeyPool | None = None) -> None:
         self.name = name
+        self.pool = pool or KeyPool(name)
         self._settings = settings
         self._threads = settings.local.threads or max(1, _cores() - 1)
         self._engines: dict[LocalModel, Engine] = {}
@@ -62,6 +65,10 @@ class LocalProvider:
         """Begin to load what `[local] preload` names. Does not wait for it; a model that is not there is no error here."""
         self._preloading = [asyncio.create_task(self._preload(name)) for name in self._settings.local.preload]
 
+    def ready(self, model: str = "") -> float:
+        """0, or infinite while it is out of use."""
+        return self.pool.ready(model)
+
     async def call(self, call: Call) -> Reply:
         """Check the request, wait for a place in the model's line, and return when the engine has accepted it.
 
@@ -70,7 +77,9 @@ class LocalProvider:
             NotFound: there is no such model.
             Overloaded: the line is full.
             LocalModelError: the model is not fetched or does not load, or its engine died.
+            ProviderDrained: somebody took the provider out of use.
         """
+        self.pool.choose(call.model)
         model = find(call.model, self.name, self._settings)
         if call.operation is Operation.EMBEDDINGS:
             return await self._embed(model, call)
@@ -215,6 +224,7 @@ class WholeReply:
     """An answer that is there already; see `providers.types.Reply`."""
 
     status = 200
+    key: str | None = None
 
     def __init__(self, body: bytes) -> None:
         self.headers: Mapping[str, str] = {"content-type": "application/json"}
