@@ -1,0 +1,52 @@
+"""States of the rooms below as readings: what rules of a metric without a window look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mainspring.alerts.types import Reading
+from mainspring.base.clock import now_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mainspring.providers import Ages
+    from mainspring.providers.pool import KeyPool
+    from mainspring.routing import Health
+    from mainspring.store import Database
+
+_DAY_US = 86_400_000_000
+
+
+def provider_health(health: Health) -> list[Reading]:
+    """One reading for each target whose breaker is not closed: 1. Of this process, which sees its own calls."""
+    return [
+        Reading(
+            subject=f"{entry.provider}/{entry.model}",
+            value=1,
+            detail=f"its breaker is {entry.state.replace('_', '-')}"
+            + (f", last failure {entry.last_failure}" if entry.last_failure else ""),
+        )
+        for entry in health.entries()
+        if entry.state != "closed"
+    ]
+
+
+def database_queue(database: Database) -> list[Reading]:
+    """Rows that wait for the writer of this process."""
+    return [Reading(subject="", value=database.depth)]
+
+
+def secret_age(ages: Ages, pools: Iterable[KeyPool]) -> list[Reading]:
+    """How long each key of a provider has been in use, where that is known."""
+    now = now_us()
+    return [
+        Reading(
+            subject=f"{pool.provider} {key.label}",
+            value=now - since,
+            detail=f"in use for {(now - since) // _DAY_US} days",
+        )
+        for pool in pools
+        for key in pool.keys
+        if (since := ages.since(pool.provider, key)) is not None
+    ]
