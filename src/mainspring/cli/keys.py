@@ -36,7 +36,15 @@ def create(
         str | None, typer.Option("--expires", help="How long it works: 90d, 12h. By default for ever.")
     ] = None,
     rps: Annotated[
-        float | None, typer.Option("--rps", help="Requests per second; kept with the key.")
+        float | None, typer.Option("--rps", help="Requests a second, in place of limits.rps_per_key.")
+    ] = None,
+    tpm: Annotated[
+        int | None,
+        typer.Option("--tpm", help="Tokens a minute, in place of limits.tokens_per_minute_per_key."),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", help="Requests at once, in place of limits.concurrency_per_key."),
     ] = None,
     budget_usd: Annotated[
         str | None, typer.Option("--budget-usd", help="Dollars per window, such as 5/day; kept with the key.")
@@ -51,9 +59,8 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a key and show its secret, this once."""
-    settings: dict[str, object] = {}
-    if rps is not None:
-        settings["rps"] = rps
+    limits = {"rps": rps, "tokens_per_minute": tpm, "concurrency": concurrency}
+    settings: dict[str, object] = {name: limit for name, limit in limits.items() if limit is not None}
     if budget_usd is not None:
         settings["budget"] = _budget(budget_usd)
     expires_us = None if expires is None else now_us() + int(seconds_of(expires, "--expires") * 1_000_000)

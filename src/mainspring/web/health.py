@@ -32,8 +32,14 @@ async def ready(request: Request) -> Response:
     """Whether requests should be sent here: 200, or 503 with the check that says no."""
     runtime: Runtime = request.app.state.runtime
     checks = {"database": await _database(runtime), "serving": "draining" if runtime.draining else "ok"}
+    # No reason to send requests elsewhere: they are answered, with limits kept by each process for its part.
+    shared = runtime.limits.status().shared
+    away = shared.kind == "redis" and not shared.working
+    detail = {"limits": f"redis {shared.reason}"} if away else {}
     good = all(result == "ok" for result in checks.values())
-    return _answer({"status": "ok" if good else "unavailable", "checks": checks}, 200 if good else 503)
+    return _answer(
+        {"status": "ok" if good else "unavailable", "checks": checks | detail}, 200 if good else 503
+    )
 
 
 @router.api_route("/metrics", methods=["GET", "HEAD"])

@@ -44,7 +44,9 @@ def headers_of(error: MainspringError, request_id: str) -> list[tuple[bytes, byt
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after))
     if isinstance(error, RateLimited):
-        headers += [(b"retry-after-ms", b"%d" % error.retry_after_ms), (b"x-should-retry", b"true")]
+        if error.retry_after_ms is not None:
+            headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))
+        headers.append((b"x-should-retry", b"true"))  # clients differ in what they do on a 429 by themselves
     elif not _may_pass(error):
         headers.append((b"x-should-retry", b"false"))
     return headers

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mainspring.base import errors
-from mainspring.base.errors import MainspringError, NotFound, Overloaded, ProviderRefused
+from mainspring.base.errors import MainspringError, NotFound, Overloaded, ProviderRefused, RateLimited
 from mainspring.web import anthropic, openai
 
 
@@ -43,6 +43,7 @@ ANTHROPIC_TYPES = {
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
+    429: "rate_limit_error",
     504: "timeout_error",
     529: "overloaded_error",
 }
@@ -62,7 +63,8 @@ def test_openai(kind: type[MainspringError], dialect: Any) -> None:
     assert detail["code"] == error.code
     assert headers[b"content-type"] == b"application/json"
     assert headers[b"x-request-id"] == b"id-1"
-    assert (b"x-should-retry" in headers) is not error.retryable
+    told = b"true" if kind is RateLimited else None if error.retryable else b"false"
+    assert headers.get(b"x-should-retry") == told
     assert b"retry-after" not in headers
 
 
@@ -127,6 +129,9 @@ def test_overload_has_a_number_in_each_protocol() -> None:
 
 def test_when_to_come_back() -> None:
     for dialect in (openai.CHAT, anthropic.MESSAGES):
+        headers = said(dialect, RateLimited("Too much.", retry_after_ms=1200))[1]
+        assert (headers[b"retry-after"], headers[b"retry-after-ms"]) == (b"2", b"1200")
+        assert headers[b"x-should-retry"] == b"true"
         assert said(dialect, refused(429, retry_after=7))[1][b"retry-after"] == b"7"
         assert said(dialect, refused(429, retry_after=0))[1][b"retry-after"] == b"0"
 

@@ -42,7 +42,8 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A key to be made. `expires` is a time (RFC 3339) or a duration from now (`90d`).
 
     `models` names the routes and models that it may use; without it, all. `payloads` says whether what is asked
-    with it is kept; without it, as the route and the settings say. `rps` and `budget` are kept with the key.
+    with it is kept; without it, as the route and the settings say. `rps`, `tokens_per_minute` and `concurrency` take
+    the place of the configured limits of a key.
     """
 
     name: Name
@@ -52,6 +53,8 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     expires: Annotated[str, Meta(extra_json_schema={"pattern": TIME_PATTERN})] | None = None
     payloads: bool | None = None
     rps: Annotated[float, Meta(gt=0)] | None = None
+    tokens_per_minute: Annotated[int, Meta(gt=0)] | None = None
+    concurrency: Annotated[int, Meta(gt=0)] | None = None
     budget: Budget | None = None
 
 
@@ -68,8 +71,9 @@ async def create(request: Request, _: AskingAdmin) -> Response:
     """The answer holds the secret, which is shown this once and cannot be had again."""
     wanted = await body_of(request, KeyRequest)
     settings: dict[str, Any] = {}
-    if wanted.rps is not None:
-        settings["rps"] = wanted.rps
+    for limit in ("rps", "tokens_per_minute", "concurrency"):
+        if getattr(wanted, limit) is not None:
+            settings[limit] = getattr(wanted, limit)
     if wanted.budget is not None:
         settings["budget"] = msgspec.structs.asdict(wanted.budget)
     key, secret = await runtime_of(request).keys.create(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Key(msgspec.Struct, kw_only=True):
-    """A key without anything that could open a door. `rps` and `budget` are kept, and not enforced yet."""
+    """A key without anything that could open a door; limits are null where it has none of its own."""
 
     id: str
     name: str
@@ -33,6 +33,8 @@ class Key(msgspec.Struct, kw_only=True):
     models: list[str] | None
     payloads: bool | None
     rps: Any
+    tokens_per_minute: Any
+    concurrency: Any
     budget: Any
     created: str
     expires: str | None
@@ -219,6 +221,8 @@ def _key_fields(key: StoredKey) -> dict[str, Any]:
         "models": key.models,
         "payloads": key.payloads,
         "rps": settings.get("rps"),
+        "tokens_per_minute": settings.get("tokens_per_minute"),
+        "concurrency": settings.get("concurrency"),
         "budget": settings.get("budget"),
         "created": iso(key.created_us),
         "expires": _time(key.expires_us),
