@@ -253,12 +253,17 @@ def other_metrics() -> Iterator[tuple[str, str, list[str], str]]:
                 continue
             texts = [part.value for part in node.args[:2] if isinstance(part, ast.Constant)]
             if (
-                node.func.attr in {"gauge", "count"}
+                node.func.attr in {"gauge", "states", "count"}
                 and len(texts) == 2
                 and "meter" in ast.unparse(node.func).lower()
             ):
-                gauge = node.func.attr == "gauge"
+                gauge = node.func.attr != "count"
                 labels = [word.arg for word in node.keywords if word.arg and word.arg != "amount"]
+                if node.func.attr == "states":
+                    labels = sorted(
+                        {key.value for part in ast.walk(node) if isinstance(part, ast.Dict) for key in part.keys
+                         if isinstance(key, ast.Constant)}
+                    )  # fmt: skip
                 name = f"mainspring_{texts[0]}" + ("" if gauge else "_total")
                 found[name] = (name, "gauge" if gauge else "counter", labels, str(texts[1]))
     yield from (found[name] for name in sorted(found))

@@ -52,6 +52,8 @@ class Numbers(msgspec.Struct):
     series: dict[str, Series] = {}
     counters: dict[str, Counter] = {}
     gauges: dict[str, tuple[str, float]] = {}
+    #: States told apart by labels, as events are.
+    states: dict[str, Counter] = {}
 
 
 def merge(into: Numbers, other: Numbers) -> None:

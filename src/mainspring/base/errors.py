@@ -80,9 +80,17 @@ class MainspringError(Exception):
 
 
 class ConfigError(MainspringError):
-    """The configuration cannot be used as it is."""
+    """The configuration cannot be used as it is.
+
+    Attributes:
+        place: the path of the key that is to blame, entries of lists counted from 0; empty when it is not one key.
+    """
 
     code = "config_error"
+
+    def __init__(self, message: str, *, remedy: str = "", place: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.place = place
 
 
 class RequestError(MainspringError):

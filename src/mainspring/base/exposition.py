@@ -46,6 +46,7 @@ class _Collector(Collector):
         yield from self._answers()
         yield from self._counters()
         yield from self._gauges()
+        yield from self._states()
 
     def _answers(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -79,13 +80,10 @@ class _Collector(Collector):
 
     def _counters(self) -> Iterator[Metric]:
         for name, counter in sorted(self._total.counters.items()):
-            names = sorted(
-                {pair.partition("=")[0] for key in counter.values for pair in key.split(SEPARATOR) if pair}
-            )
+            names, rows = _table(counter.values)
             family = CounterMetricFamily(f"mainspring_{name}", counter.help, labels=names)
-            for key, number in counter.values.items():
-                labels = dict(pair.split("=", 1) for pair in key.split(SEPARATOR) if pair)
-                family.add_metric([labels.get(label, "") for label in names], number)
+            for row, number in rows:
+                family.add_metric(row, number)
             yield family
 
     def _gauges(self) -> Iterator[Metric]:
@@ -98,6 +96,29 @@ class _Collector(Collector):
                 )
                 family.add_metric([worker] if worker else [], number)
         yield from families.values()
+
+    def _states(self) -> Iterator[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for worker, numbers in self._everyone.items():
+            for name, state in numbers.states.items():
+                names, rows = _table(state.values)
+                labels = [*names, "worker"] if worker else names
+                family = families.setdefault(
+                    name, GaugeMetricFamily(f"mainspring_{name}", state.help, labels=labels)
+                )
+                for row, number in rows:
+                    family.add_metric([*row, worker] if worker else row, number)
+        yield from families.values()
+
+
+def _table(values: dict[str, float]) -> tuple[list[str], list[tuple[list[str], float]]]:
+    """The names of the labels, and for each number the labels' values in that order."""
+    rows = [
+        (dict(pair.split("=", 1) for pair in key.split(SEPARATOR) if pair), number)
+        for key, number in values.items()
+    ]
+    names = sorted({name for labels, _ in rows for name in labels})
+    return names, [([labels.get(name, "") for name in names], number) for labels, number in rows]
 
 
 def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:

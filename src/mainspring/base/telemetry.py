@@ -48,6 +48,7 @@ class Meter:
         self._series: dict[tuple[str, str | None, str | None, str | None, bool], Series] = {}
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._states: dict[str, tuple[str, Callable[[], list[tuple[dict[str, str], float]]]]] = {}
         self._workers = _workers
         if self._workers is not None:
             threading.Thread(target=self._leave_regularly, name="metrics", daemon=True).start()
@@ -112,6 +113,21 @@ class Meter:
         """
         self._gauges[name] = (help, read)
 
+    def states(
+        self,
+        name: str,
+        help: str,  # noqa: A002 - Prometheus calls it help
+        read: Callable[[], list[tuple[dict[str, str], float]]],
+    ) -> None:
+        """Register a state that several things have, each told apart by labels.
+
+        Args:
+            name: without the prefix `mainspring_`.
+            help: one line on what it is, with the unit.
+            read: returns the labels and the number of each thing now; label values must come from a small set.
+        """
+        self._states[name] = (help, read)
+
     def count(self, name: str, help: str, amount: float = 1, **labels: str) -> None:  # noqa: A002 - Prometheus calls it help
         """Count an event.
 
@@ -124,7 +140,7 @@ class Meter:
         counter = self._counters.get(name)
         if counter is None:
             counter = self._counters.setdefault(name, Counter(help))
-        key = SEPARATOR.join(f"{label}={value}" for label, value in sorted(labels.items()))
+        key = _key(labels)
         counter.values[key] = counter.values.get(key, 0) + amount
 
     def render(self) -> tuple[bytes, str]:
@@ -147,6 +163,10 @@ class Meter:
             },
             counters=dict(self._counters),
             gauges={name: (text, float(read())) for name, (text, read) in self._gauges.items()},
+            states={
+                name: Counter(text, {_key(labels): number for labels, number in read()})
+                for name, (text, read) in self._states.items()
+            },
         )
 
     def _everyone(self) -> dict[str, Numbers]:
@@ -188,6 +208,10 @@ class Meter:
             RuntimeError,
         ):  # a disk that is full, a dictionary that grew meanwhile: the next second
             return
+
+
+def _key(labels: dict[str, str]) -> str:
+    return SEPARATOR.join(f"{label}={value}" for label, value in sorted(labels.items()))
 
 
 def _modified(file: Path) -> float:

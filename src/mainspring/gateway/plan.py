@@ -1,138 +1,172 @@
-"""Second step: what `model` means, as an ordered list of targets.
-
-Today a plan is a route's list as it stands in the configuration, or the one model that was named. The reason goes into
-the ledger, so that "why this model" has an answer.
-"""
+"""Second step: what `model` means. The thinking is done in routing; here it learns what it asks about a request."""
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
-from mainspring.base.errors import ConfigError, NotFound, PermissionDenied
-from mainspring.base.settings import RouteSettings
-from mainspring.routing import Plan, target
+import msgspec
+
+from mainspring.base.errors import PermissionDenied
+from mainspring.providers.estimate import estimate_request
+from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
-    from mainspring.base.settings import Settings
+    from collections.abc import Mapping
+
     from mainspring.gateway.exchange import Exchange
     from mainspring.keys.types import Principal
-    from mainspring.providers import Providers
+    from mainspring.routing import Need, Plan, Router
 
-#: What the route `default` means where the configuration does not say: the first of these that is there.
-_USUAL_TARGETS = ("openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "local/small")
-
-
-class Planner:
-    """The routes of one configuration.
-
-    Args:
-        settings: the configuration.
-        providers: the open providers; a route to one that is not there is an error now, not at the first call.
-
-    Raises:
-        ConfigError: a target is not `provider/model`, or its provider is unknown.
-    """
-
-    def __init__(self, settings: Settings, providers: Providers) -> None:
-        self._settings = settings
-        self._providers = providers
-        routes = dict(settings.routes)
-        if "default" not in routes:
-            usual = [name for name in _USUAL_TARGETS if name.split("/")[0] in providers]
-            routes["default"] = RouteSettings(targets=usual)
-        self._routes = {name: self._route(name, route) for name, route in routes.items()}
-        self._direct: dict[str, Plan] = {}
-
-    def route_names(self) -> list[str]:
-        """The names of all routes, sorted."""
-        return sorted(self._routes)
-
-    def plan(self, model: str) -> Plan:
-        """The plan for a route name or `provider/model`.
-
-        Raises:
-            NotFound: it is neither.
-        """
-        found = self._routes.get(model) or self._direct.get(model)
-        if found is not None:
-            return found
-        provider, slash, name = model.partition("/")
-        if not slash or not name or provider not in self._providers:
-            raise self._unknown(model)
-        settings = self._settings
-        plan = Plan(
-            targets=(target(provider, name),),
-            route=None,
-            why="named by the caller",
-            timeouts=settings.defaults.timeouts,
-            payloads=_first(settings.defaults.payloads, settings.ledger.payloads),
-        )
-        if len(self._direct) < 10_000:  # noqa: PLR2004 - callers choose these names; memory must not grow with them
-            self._direct[model] = plan
-        return plan
-
-    def _route(self, name: str, route: RouteSettings) -> Plan:
-        targets = []
-        for text in route.targets:
-            provider, slash, model = text.partition("/")
-            if not slash or not model:
-                raise ConfigError(
-                    f"routes.{name}: the target {text!r} is not a model of a provider.",
-                    remedy='Write it as "provider/model".',
-                )
-            if provider not in self._providers:
-                known = sorted(p.name for p in self._providers)
-                raise ConfigError(
-                    f"routes.{name}: the target {text!r} names a provider that is not configured.",
-                    remedy=f"Configured are: {', '.join(known)}. A known provider appears when its key is set.",
-                )
-            targets.append(target(provider, model))
-        # What a route does not set of its timeouts is as in the defaults.
-        own = {field: getattr(route.timeouts, field) for field in route.timeouts.model_fields_set}
-        return Plan(
-            targets=tuple(targets),
-            route=name,
-            why=f"route {name}",
-            timeouts=self._settings.defaults.timeouts.model_copy(update=own),
-            payloads=_first(route.payloads, self._settings.defaults.payloads, self._settings.ledger.payloads),
-        )
-
-    def _unknown(self, model: str) -> NotFound:
-        provider = model.partition("/")[0]
-        names = [*self._routes, *self._providers.models()]
-        near = difflib.get_close_matches(model, names, 1, 0.6)
-        near = near or [name for name in names if name.endswith(f"/{model}")][:1]
-        if near:
-            remedy = f"Did you mean {near[0]!r}?"
-        elif "/" in model and provider not in self._providers:
-            known = ", ".join(sorted(p.name for p in self._providers))
-            remedy = f"There is no provider {provider!r}; configured are: {known}."
-        else:
-            remedy = f"Name a route ({', '.join(self.route_names())}) or a model as `provider/model`."
-        return NotFound(f"There is no model or route {model[:200]!r} here.", remedy=remedy, param="model")
+#: Quotes inside a text are escaped in JSON, so that these match only what stands in the document itself.
+_IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
+_SCHEMA = re.compile(rb'"type"\s*:\s*"json_schema"')
+#: Whatever is charged by another measure than its text: images, files and audio.
+_MEDIA = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image|input_audio|document|file|input_file)"')
+_EMPTY: dict[str, Any] = {}
+#: Bytes of a token in most texts.
+_BYTES_PER_TOKEN = 4
 
 
-def plan(exchange: Exchange, planner: Planner) -> None:
+class _Limits(msgspec.Struct):
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+
+
+class _Tools(msgspec.Struct):
+    tools: Any = None
+    functions: Any = None
+
+
+_decode_limits = msgspec.json.Decoder(_Limits).decode
+_decode_tools = msgspec.json.Decoder(_Tools).decode
+
+
+class RequestNeeds:
+    """What routing may ask about a request; each answer is worked out when it is asked for, and once."""
+
+    __slots__ = ("_exchange", "_kinds", "_media", "_tokens", "size", "stream")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.stream = exchange.stream
+        self.size = len(exchange.body)
+        self._kinds: frozenset[Need] | None = None
+        self._media: bool | None = None
+        self._tokens: int | None = None
+
+    @property
+    def tenant(self) -> str:
+        """Whose key it is."""
+        principal = self._exchange.principal
+        return principal.tenant if principal is not None else ""
+
+    @property
+    def user(self) -> str | None:
+        """For whom it is asked."""
+        return self._exchange.attribution.user
+
+    @property
+    def feature(self) -> str | None:
+        """For what it is asked."""
+        return self._exchange.attribution.feature
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """`metadata` of the body."""
+        return self._exchange.envelope.metadata or _EMPTY
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags of the headers and of the metadata."""
+        return self._exchange.attribution.tags or _EMPTY
+
+    @property
+    def most_input_tokens(self) -> int:
+        """The bytes of the body where it is text: no tokenizer makes more tokens than there are bytes."""
+        return self.input_tokens if self._has_media() else self.size
+
+    @property
+    def rough_input_tokens(self) -> int:
+        """A token for four bytes where it is text."""
+        return self.input_tokens if self._has_media() else self.size // _BYTES_PER_TOKEN
+
+    @property
+    def input_tokens(self) -> int:
+        """The estimate that is used everywhere for requests."""
+        if self._tokens is None:
+            self._tokens = estimate_request(self._exchange.operation, self._exchange.body)
+        return self._tokens
+
+    @property
+    def output_tokens(self) -> int | None:
+        """What the caller says of the length of the answer, in the words of any dialect."""
+        if self._exchange.operation in (Operation.EMBEDDINGS, Operation.COUNT_TOKENS):
+            return 0
+        body = self._exchange.body
+        if b'"max_' not in body:
+            return None
+        said = _decode_limits(body)
+        limits = (said.max_tokens, said.max_completion_tokens, said.max_output_tokens)
+        found = [limit for limit in limits if type(limit) is int and limit > 0]
+        return min(found) if found else None
+
+    @property
+    def kinds(self) -> frozenset[Need]:
+        """What it needs beyond text."""
+        if self._kinds is None:
+            body = self._exchange.body
+            found: list[Need] = []
+            if (b'"tools"' in body or b'"functions"' in body) and _has_tools(body):
+                found.append("tools")
+            if b"image" in body and _IMAGE.search(body):
+                found.append("vision")
+            if b'"json_schema"' in body and _SCHEMA.search(body):
+                found.append("json_schema")
+            self._kinds = frozenset(found)
+        return self._kinds
+
+    def _has_media(self) -> bool:
+        if self._media is None:
+            self._media = _MEDIA.search(self._exchange.body) is not None
+        return self._media
+
+
+def plan(exchange: Exchange, router: Router) -> None:
     """Decide where a request may go.
 
     Raises:
         NotFound: the model is unknown.
         PermissionDenied: the key may not use it.
+        RequestError: no target of the route can serve the request.
     """
     principal = exchange.principal
     assert principal is not None, "authenticate comes first"
     name = exchange.envelope.model
-    found = planner.plan(name)
     if not allowed(principal, name):
+        router.must_know(name)
         raise PermissionDenied(
             f"This key may not use {name!r}.",
             remedy="Ask for a key that lists it, or use one that it lists.",
             param="model",
         )
+    found = router.plan(name, lambda: RequestNeeds(exchange))
     exchange.plan = found
     exchange.timeouts = found.timeouts
     exchange.store_payloads = found.payloads if principal.payloads is None else principal.payloads
+
+
+def plan_fallback(exchange: Exchange, router: Router) -> Plan | None:
+    """The plan of the route that the request falls back to when nothing of its own plan answered; None is no such route.
+
+    Raises:
+        RequestError: no target of that route can serve the request.
+    """
+    fallback = exchange.plan.fallback if exchange.plan is not None else None
+    if fallback is None or fallback.route is None:
+        return None
+    return router.plan(fallback.route, lambda: RequestNeeds(exchange))
 
 
 def allowed(principal: Principal, name: str) -> bool:
@@ -144,5 +178,6 @@ def allowed(principal: Principal, name: str) -> bool:
     return bool(slash) and f"{provider}/*" in models
 
 
-def _first(*choices: bool | None) -> bool:
-    return next((choice for choice in choices if choice is not None), True)
+def _has_tools(body: bytes) -> bool:
+    said = _decode_tools(body)
+    return bool(said.tools or said.functions)

@@ -18,10 +18,11 @@ from mainspring.base.logging import get_logger, request_id
 from mainspring.gateway.admit import admit, release
 from mainspring.gateway.authenticate import authenticate
 from mainspring.gateway.call import call_whole, open_stream
-from mainspring.gateway.plan import Planner, plan
+from mainspring.gateway.plan import plan
 from mainspring.gateway.relay import relay_stream, relay_whole
 from mainspring.gateway.settle import settle
 from mainspring.gateway.watch import Watch
+from mainspring.routing import Health, Router
 
 if TYPE_CHECKING:
     from mainspring.base.settings import Settings
@@ -46,6 +47,7 @@ class Gateway:
         ledger: where answers are recorded.
         meter: counts and times.
         limits: how much is let through; None for all.
+        health: how the targets are, as far as this process knows; None begins anew.
     """
 
     def __init__(  # noqa: PLR0917 - the rooms below, each once
@@ -57,6 +59,7 @@ class Gateway:
         ledger: Ledger,
         meter: Meter,
         limits: Limits | None = None,
+        health: Health | None = None,
     ) -> None:
         self._keys = keys
         self._ledger = ledger
@@ -64,7 +67,8 @@ class Gateway:
         self._limits = limits
         self._providers = providers
         self._config_hash = config_hash
-        self.planner = Planner(settings, providers)
+        self.health = Health() if health is None else health
+        self.planner = Router(settings, providers, self.health)
         self.watch = Watch(settings.server.keepalive_seconds)
 
     def start(self) -> None:

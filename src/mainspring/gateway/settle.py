@@ -79,11 +79,13 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
         request_bytes=len(exchange.body),
         response_bytes=exchange.response_bytes,
     )
+    if plan is not None and plan.detail is not None:
+        row.extra = {**(row.extra or {}), "routing": plan.detail}
     if not exchange.store_payloads:
         return row, None
     response = b"".join(exchange.answer)
     if len(response) < exchange.response_bytes:
-        row.extra = {"payload_truncated_at": len(response)}
+        row.extra = {**(row.extra or {}), "payload_truncated_at": len(response)}
     response += exchange.refusal
     return row, Payload(id=exchange.id, request=exchange.body, response=response or None)
 

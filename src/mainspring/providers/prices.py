@@ -55,6 +55,8 @@ class PriceTable:
         self._overrides = overrides
         self._table_names = table_names
         self._known: dict[tuple[str, str], tuple[Rates, ...] | None] = {}
+        #: Whether the built-in table was read, so that looking something up takes microseconds.
+        self.is_warm = not table_names
 
     def rates(self, provider: str, model: str) -> tuple[Rates, ...] | None:
         """The tiers of a model, lowest first, or None when its price is unknown."""
@@ -91,10 +93,17 @@ class PriceTable:
         half = _MILLION // 2
         return whole + (rest > half or (rest == half and whole % 2 == 1))
 
+    def context_tokens(self, provider: str, model: str) -> int | None:
+        """The context window that the built-in table has for a model; None where it has none."""
+        table_name = self._table_names.get(provider)
+        found = None if table_name is None else _entry(table_name, model)
+        return None if found is None else found.context_window
+
     def warm(self) -> None:
         """Read the built-in table (0.2 s of CPU time) before the first request needs it. Runs in a thread."""
         if self._table_names:
             _find("openai", "gpt-4o")
+        self.is_warm = True
 
     def _look_up(self, provider: str, model: str) -> tuple[Rates, ...] | None:
         built_in = self._built_in(provider, model)
@@ -146,13 +155,18 @@ def _nusd(price: float | None) -> int | None:
 
 
 def _find(provider: str, model: str) -> Any | None:
+    found = _entry(provider, model)
+    return None if found is None else found.get_prices(datetime.now(UTC))
+
+
+def _entry(provider: str, model: str) -> Any | None:
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - 10 MB of table, only for providers in it
 
     try:
         _, found = get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
         return None
-    return found.get_prices(datetime.now(UTC))
+    return found
 
 
 def _from_table(prices: Any) -> tuple[Rates, ...] | None:

@@ -7,7 +7,21 @@ request it asks of its `Needs`, and only where an answer depends on it.
 
 from __future__ import annotations
 
+from mainspring.routing.gauges import measure_targets
 from mainspring.routing.health import Health, TargetHealth
+from mainspring.routing.router import Router
 from mainspring.routing.types import Need, Needs, Plan, Target, target
+from mainspring.routing.wanted import Wanted
 
-__all__ = ["Health", "Need", "Needs", "Plan", "Target", "TargetHealth", "target"]
+__all__ = [
+    "Health",
+    "Need",
+    "Needs",
+    "Plan",
+    "Router",
+    "Target",
+    "TargetHealth",
+    "Wanted",
+    "measure_targets",
+    "target",
+]

@@ -96,7 +96,8 @@ class Breaker:
     def error_rate(self, now: float) -> float:
         """The share of calls that failed in the last seconds."""
         self._decay(now)
-        return min(1.0, self._bad / self._begun) if self._begun > 0.01 else 0.0  # noqa: PLR2004 - nothing worth telling
+        # One call more, so that the rate of a target that nobody asks goes down.
+        return min(1.0, self._bad / (self._begun + 1.0))
 
     @property
     def failures(self) -> int:

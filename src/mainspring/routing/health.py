@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from mainspring.base.clock import monotonic
+from mainspring.base.clock import monotonic, now_us
 from mainspring.routing.breaker import Breaker, State
 from mainspring.routing.quantiles import Quantiles
 
@@ -41,7 +41,8 @@ class TargetHealth(msgspec.Struct, kw_only=True):
     provider: str
     model: str
     state: State
-    #: Seconds until the next probe, where the breaker is open.
+    #: When the breaker opened (Unix microseconds), and seconds until the next probe; None while it is closed.
+    opened_us: int | None
     retry_in_s: float | None
     in_flight: int
     #: The share of calls that failed in the last seconds, and failures since the last success.
@@ -83,13 +84,16 @@ class _Times:
 
 
 class _Entry:
-    __slots__ = ("answered", "breaker", "first", "in_flight", "last_failure", "whole")
+    __slots__ = ("answered", "breaker", "first", "heard", "in_flight", "last_failure", "opened_us", "whole")
 
     def __init__(self, now: float) -> None:
         self.breaker = Breaker(now)
         self.in_flight = 0
         #: When content last came from it.
         self.answered = 0.0
+        #: When anything, good or bad, was last heard of it.
+        self.heard = now
+        self.opened_us: int | None = None
         self.last_failure: str | None = None
         self.first = _Times(now)
         self.whole = _Times(now)
@@ -133,10 +137,11 @@ class Health:
         now = self._clock()
         entry = self._entry(target, now)
         (entry.first if stream else entry.whole).add(first_token_s, now)
-        entry.answered = now
+        entry.answered = entry.heard = now
         entry.breaker.succeeded(now, now if began is None else began)
         if self.unwell and entry.breaker.state == "closed":
             self.unwell.discard((target.provider, target.model))
+            entry.opened_us = None
 
     def succeeded(
         self,
@@ -157,8 +162,9 @@ class Health:
             began: what `began` returned.
         """
         entry = self._entries.get((target.provider, target.model))
-        if entry is not None and entry.in_flight:
-            entry.in_flight -= 1
+        if entry is not None:
+            entry.in_flight = max(0, entry.in_flight - 1)
+            entry.heard = self._clock()
         if first_token_s is not None:
             self.answered(
                 target, first_token_s=first_token_s if stream else total_s, stream=stream, began=began
@@ -182,6 +188,7 @@ class Health:
         key = (target.provider, target.model)
         entry = self._entry(target, now)
         entry.in_flight = max(0, entry.in_flight - 1)
+        entry.heard = now
         entry.last_failure = kind if status is None else f"{kind} {status}"
         self._failed(key, entry, now, began)
 
@@ -219,6 +226,16 @@ class Health:
             return None
         return (entry.first if stream else entry.whole).quantiles.value(quantile, self._clock())
 
+    def error_rate(self, target: Target) -> float:
+        """The share of its calls that failed in the last seconds; 0 where nothing is known."""
+        entry = self._entries.get((target.provider, target.model))
+        return 0.0 if entry is None else entry.breaker.error_rate(self._clock())
+
+    def silent_for(self, target: Target) -> tuple[int, float]:
+        """Calls under way, and seconds since anything, good or bad, was heard of the target."""
+        entry = self._entries.get((target.provider, target.model))
+        return (0, 0.0) if entry is None else (entry.in_flight, self._clock() - entry.heard)
+
     def wait(self, target: Target) -> float:
         """Seconds until the breaker lets a call through; 0 is now."""
         key = (target.provider, target.model)
@@ -241,6 +258,10 @@ class Health:
             seconds = _UNKNOWN_S
         return seconds * (entry.in_flight + 1) / (1.0 - min(rate, _WORST_RATE))
 
+    def states(self) -> list[tuple[str, str, State, int]]:
+        """Provider, model, state of the breaker and calls under way, of every target that was called."""
+        return [(*key, entry.breaker.state, entry.in_flight) for key, entry in self._entries.items()]
+
     def entries(self) -> list[TargetHealth]:
         """How every target is that was called, sorted by name."""
         now = self._clock()
@@ -249,6 +270,7 @@ class Health:
                 provider=provider,
                 model=model,
                 state=entry.breaker.state,
+                opened_us=entry.opened_us,
                 retry_in_s=round(entry.breaker.waits(now), 3) if entry.breaker.state != "closed" else None,
                 in_flight=entry.in_flight,
                 error_rate=round(entry.breaker.error_rate(now), 4),
@@ -266,6 +288,7 @@ class Health:
         entry.breaker.failed(now, now if began is None else began)
         if entry.breaker.state != "closed":
             self.unwell.add(key)
+            entry.opened_us = entry.opened_us or now_us()
 
     def _entry(self, target: Target, now: float) -> _Entry:
         key = (target.provider, target.model)

@@ -63,12 +63,30 @@ class Plan(msgspec.Struct, frozen=True):
 class Needs(Protocol):
     """What a plan may ask about a request. Whoever implements it works out only what is asked for."""
 
-    stream: bool
-    tenant: str
-    user: str | None
-    feature: str | None
-    #: Bytes of the body: a request never has more tokens of text than this.
-    size: int
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is streamed."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        ...
+
+    @property
+    def tenant(self) -> str:
+        """Whose key it is."""
+        ...
+
+    @property
+    def user(self) -> str | None:
+        """For whom it is asked."""
+        ...
+
+    @property
+    def feature(self) -> str | None:
+        """For what it is asked."""
+        ...
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -83,6 +101,16 @@ class Needs(Protocol):
     @property
     def input_tokens(self) -> int:
         """Tokens of the request, estimated; takes 0.1 ms for each kilobyte of text."""
+        ...
+
+    @property
+    def most_input_tokens(self) -> int:
+        """A number that the tokens surely do not pass, quick to know."""
+        ...
+
+    @property
+    def rough_input_tokens(self) -> int:
+        """Tokens of the request, roughly; quick to know where it is text."""
         ...
 
     @property

@@ -9,14 +9,14 @@ from mainspring.alerts import Alerts, Sources, states
 from mainspring.base.errors import ConfigError, StoreError
 from mainspring.base.logging import configure, get_logger
 from mainspring.base.secrets import Secrets
-from mainspring.base.settings import load
+from mainspring.base.settings import load, located
 from mainspring.base.telemetry import Meter
 from mainspring.gateway import Gateway
 from mainspring.keys import ADMIN_KEY_FILE, KeyRing
 from mainspring.ledger import Ledger
 from mainspring.limits import Limits
 from mainspring.providers import Ages, Drains, Providers, references
-from mainspring.routing import Health
+from mainspring.routing import Health, measure_targets
 from mainspring.store import BlobStore, Database, Shared, open_blobs, open_database, open_shared
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ class Runtime:
         self._spawn(lambda: self.ages.follow(self._pools))
         self.alerts.start()
         self.meter.gauge("ledger_queue_rows", "Rows waiting for the writer.", lambda: self.database.depth)
+        measure_targets(self.health, self.meter)
         self.meter.gauge("open_exchanges", "Requests under way.", lambda: len(self.gateway.watch))
         self.meter.gauge(
             "limits_shared",
@@ -176,16 +177,19 @@ class Runtime:
         """Build what the settings describe and, only when all of it is there, use it."""
         await self.secrets.load(references(settings))
         providers = Providers(settings, self.secrets)
-        gateway = Gateway(
-            settings,
-            config_hash,
-            self.keys,
-            providers,
-            self.ledger,
-            self.meter,
-            self.limits,
-            health=self.health,
-        )
+        try:
+            gateway = Gateway(
+                settings,
+                config_hash,
+                self.keys,
+                providers,
+                self.ledger,
+                self.meter,
+                self.limits,
+                health=self.health,
+            )
+        except ConfigError as error:
+            raise located(error, self.file) from None
         await self.ledger.record_config(config_hash, document)
         await providers.start()
         gateway.start()

@@ -49,8 +49,8 @@ def test_the_environment_reaches_into_named_sections(read: Callable[..., Setting
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[servr]\nport = 1", "mainspring.toml: servr is not a setting. Did you mean 'server'?"),
-        ("[server]\nprot = 1", "mainspring.toml: server.prot is not a setting. Did you mean 'port'?"),
+        ("[servr]\nport = 1", "mainspring.toml, line 1: servr is not a setting. Did you mean 'server'?"),
+        ("[server]\nprot = 1", "mainspring.toml, line 2: server.prot is not a setting. Did you mean 'port'?"),
         ("[providers.x]\nbase_ur = 'a'", "providers.x.base_ur is not a setting. Did you mean 'base_url'?"),
         (
             "[routes.default]\ntargets = ['a/b']\n[routes.default.timeouts]\nconect = 1",
@@ -58,7 +58,7 @@ def test_the_environment_reaches_into_named_sections(read: Callable[..., Setting
         ),
         ("[models.'a/b']\ninput_usd = 1", "Did you mean 'input_usd_per_mtok'?"),
         ("[defaults.timeouts]\nzzz = 1", "Known here: connect, first_token, idle, total."),
-        ("[server]\nport = 'x'", "mainspring.toml: server.port: Input should be a valid integer"),
+        ("[server]\nport = 'x'", "mainspring.toml, line 2: server.port: Input should be a valid integer"),
         ("[routes.'a/b']\ntargets = ['c/d']", "a route name has no slash"),
         ("[models.small]\npath = 'x'", 'write it as "provider/model"'),
         ("[providers.x]\napi_keys = ['vault:a#b']", "vault: is not read by this version"),

@@ -12,7 +12,7 @@ from mainspring.gateway import allowed
 from mainspring.keys.types import Principal
 from mainspring.providers import Providers
 from mainspring.providers.known import KNOWN
-from mainspring.routing import Health, Needs, Plan, Router
+from mainspring.routing import Health, Plan, Router, Wanted
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +24,14 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Planner:
-    """A router that is asked by name alone: nothing here depends on the request."""
+    """A router that is asked for requests that need nothing."""
 
     def __init__(self, router: Router) -> None:
         self.router = router
         self.route_names = router.route_names
 
     def plan(self, name: str) -> Plan:
-        return self.router.plan(name, unasked)
-
-
-def unasked() -> Needs:
-    raise AssertionError("nothing is to be asked about the request")
+        return self.router.plan(name, Wanted)
 
 
 def planner(**settings: Any) -> Planner:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Self, get_args, get_origin
+from typing import Any, Self
 
 import msgspec
 from pydantic import Field, ValidationError, model_validator
@@ -21,6 +21,7 @@ from pydantic_settings import (
 from mainspring.base.errors import ConfigError
 from mainspring.base.settings.alerts import AlertsSettings
 from mainspring.base.settings.limits import LimitsSettings
+from mainspring.base.settings.places import line_of, walk, written
 from mainspring.base.settings.process import (
     LedgerSettings,
     LocalSettings,
@@ -122,6 +123,7 @@ def load(path: Path | None = None) -> Settings:
         ConfigError: the file is missing though it was named, is not TOML, or a key or value is wrong.
     """
     document: dict[str, Any] = {}
+    text = ""
     file = path or DEFAULT_FILE
     if path is not None and not file.exists():
         raise ConfigError(
@@ -129,7 +131,8 @@ def load(path: Path | None = None) -> Settings:
         )
     if file.exists():
         try:
-            document = tomllib.loads(file.read_text("utf-8"))
+            text = file.read_text("utf-8")
+            document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"{file} is not valid TOML: {error}.", remedy="Mend that line.") from error
         except (OSError, UnicodeDecodeError) as error:
@@ -141,7 +144,7 @@ def load(path: Path | None = None) -> Settings:
         return Settings(**document)
     except ValidationError as error:
         raise ConfigError(
-            _explain(error, file), remedy="docs/reference/configuration.md lists every key."
+            _explain(error, file, text), remedy="docs/reference/configuration.md lists every key."
         ) from None
     except SettingsError as error:
         field = str(error).partition('"')[2].partition('"')[0]
@@ -169,16 +172,40 @@ def _check_environment() -> None:
         )
 
 
-def _explain(error: ValidationError, file: Path) -> str:
+def _explain(error: ValidationError, file: Path, text: str) -> str:
     """The first thing wrong: who said it, where, and for a misspelt key its nearest neighbour."""
     first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    variable = _variable_for(first["loc"])
-    source = f"The environment variable {variable}" if variable else str(file)
-    if first["type"] == "extra_forbidden":
-        return f"{source}: {place} is not a setting.{_nearest(str(first['loc'][-1]), _names_at(first['loc'][:-1]))}"
+    location, shapes = walk(Settings, first["loc"])
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    key, colon, rest = message.partition(": ")
+    if colon and any(key in getattr(shape, "model_fields", ()) for shape in shapes):
+        location, message = (*location, key), rest  # a check of several keys says which of them is wrong
+    place = written(location)
+    variable = _variable_for(location)
+    source = f"The environment variable {variable}" if variable else _with_line(file, text, location)
+    if first["type"] == "extra_forbidden":
+        _, shapes = walk(Settings, first["loc"][:-1])
+        known = [name for shape in shapes for name in getattr(shape, "model_fields", ())]
+        return f"{source}: {place} is not a setting.{_nearest(str(location[-1]), known)}"
     return f"{source}: {place}: {message}." if place else f"{source}: {message}."
+
+
+def located(error: ConfigError, file: Path | None) -> ConfigError:
+    """An error that names its place in the file by its line too, where the file has it."""
+    file = file or DEFAULT_FILE
+    try:
+        text = file.read_text("utf-8") if error.place else ""
+    except (OSError, UnicodeDecodeError):
+        return error
+    line = line_of(text, error.place)
+    if line is None or error.message.startswith(f"{file}, line"):
+        return error
+    return ConfigError(f"{file}, line {line}: {error.message}", remedy=error.remedy)
+
+
+def _with_line(file: Path, text: str, location: tuple[str | int, ...]) -> str:
+    line = line_of(text, location)
+    return f"{file}, line {line}" if line is not None else str(file)
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -198,15 +225,3 @@ def _variable_for(location: tuple[str | int, ...]) -> str | None:
         if path and variable.upper().startswith(PREFIX) and parts[:length] == path[:length]:
             return variable
     return None
-
-
-def _names_at(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that exist at a place in the file."""
-    shape: Any = Settings
-    for part in location:
-        if get_origin(shape) in {dict, list}:  # the part is a name that the user chose, or an index
-            shape = get_args(shape)[-1]
-            continue
-        fields = getattr(shape, "model_fields", {})
-        shape = fields[part].annotation if part in fields else None
-    return list(getattr(shape, "model_fields", {}))
