@@ -19,6 +19,8 @@ def check(*, config: Config = None, json: Json = False) -> None:
     else:
         for finding in findings:
             mark = {True: "ok     ", False: "FAILS  ", None: "absent "}[finding.works]
+            if finding.warns:
+                mark = "warns  "
             typer.echo(f"{mark} {finding.subject}: {finding.detail}")
             if finding.remedy:
                 typer.echo(f"        {finding.remedy}")

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mainspring.base.errors import MainspringError
+from mainspring.base.errors import MainspringError, SecretError
 from mainspring.base.ids import new_id
-from mainspring.base.settings import DEFAULT_FILE, ProviderSettings, Settings, resolve, without_password
+from mainspring.base.secrets import fetch
+from mainspring.base.settings import DEFAULT_FILE, ProviderSettings, Settings, without_password
+from mainspring.cli.providers import views_of
 from mainspring.keys import ADMIN_KEY_FILE
-from mainspring.providers.configured import base_url_of, configurations
-from mainspring.providers.known import KNOWN
+from mainspring.providers.configured import base_url_of, configurations, header_of, labelled
 from mainspring.providers.local.catalog import IN_THE_BOX, usable
 from mainspring.web.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from mainspring.web.management.provider_views import Drain, Provider
 
 _PROBE_SECONDS = 5
 _REFUSED = {401, 403}
@@ -34,6 +37,8 @@ class Finding(msgspec.Struct):
     works: bool | None
     detail: str
     remedy: str = ""
+    #: It works, but somebody should do something.
+    warns: bool = False
 
 
 def examine(config: Path | None, settings: Settings) -> list[Finding]:
@@ -73,6 +78,7 @@ async def _stores(settings: Settings) -> list[Finding]:
                     remedy=f"`mainspring serve` makes one in {ADMIN_KEY_FILE}.",
                 )
             )
+        found += _keys(await views_of(runtime))
         name = f"check-{new_id()}"
         blobs = without_password(settings.storage.blobs)
         try:
@@ -88,37 +94,68 @@ async def _stores(settings: Settings) -> list[Finding]:
     return found
 
 
+def _keys(views: list[Provider]) -> Iterator[Finding]:
+    """What is to be said of providers and keys beside whether they answer."""
+    for view in views:
+        if view.drain is not None:
+            yield _drained(f"provider {view.name}", view.drain, f"mainspring providers undrain {view.name}")
+        for key in view.keys:
+            subject = f"provider {view.name}, {key.label}"
+            if key.state == "duplicate":
+                yield Finding(
+                    subject, works=False, detail=key.problem or "", remedy="Leave one of the two out."
+                )
+            if key.drain is not None:
+                undrain = f"mainspring providers undrain {view.name} --key {key.label!r}"
+                yield _drained(subject, key.drain, undrain)
+            if key.old:
+                yield Finding(
+                    subject,
+                    works=True,
+                    detail=f"in use for {key.age_days} days",
+                    remedy="Make a new key at the provider and put it in this one's place.",
+                    warns=True,
+                )
+
+
+def _drained(subject: str, drain: Drain, command: str) -> Finding:
+    why = f": {drain.reason}" if drain.reason else ""
+    detail = f"taken out of use by {drain.by}{why}"
+    return Finding(subject, works=True, detail=detail, remedy=f"`{command}` takes it back.", warns=True)
+
+
 def _providers(settings: Settings) -> Iterator[Finding]:
     for name, provider in sorted(configurations(settings).items()):
         if provider.api == "local":
             continue
         try:
-            yield _probe(
-                f"provider {name}", base_url_of(name, provider), provider.api, _headers(name, provider)
-            )
+            url, keys = base_url_of(name, provider), labelled(name, provider)
+            if not keys:
+                yield _probe(f"provider {name}", url, provider.api, _headers(name, provider, None))
+            for label, reference in keys:
+                subject = f"provider {name}" if len(keys) == 1 else f"provider {name}, {label}"
+                try:
+                    headers = _headers(name, provider, reference)
+                except SecretError as error:
+                    yield Finding(subject, works=False, detail=error.message, remedy=error.remedy)
+                else:
+                    yield _probe(subject, url, provider.api, headers)
         except MainspringError as error:
             yield Finding(f"provider {name}", works=False, detail=error.message, remedy=error.remedy)
 
 
-def _headers(name: str, provider: ProviderSettings) -> dict[str, str]:
+def _headers(name: str, provider: ProviderSettings, reference: str | None) -> dict[str, str]:
     """What the provider wants to see before it lists its models.
 
     Raises:
-        MainspringError: a key is referred to, but is not there.
+        SecretError: a key is referred to, but is not there.
     """
-    known = KNOWN.get(name)
-    references = provider.api_keys or ([f"env:{known.key_variable}"] if known and known.key_variable else [])
-    keys = [key for reference in references if (key := resolve(reference))]
-    if references and not keys:
-        raise MainspringError(
-            f"None of its keys is there: {', '.join(references)}.",
-            remedy="Set the variable, or put the key into the file.",
-        )
     headers = dict(provider.headers)
-    if keys and provider.api == "anthropic":
-        headers |= {"x-api-key": keys[0], "anthropic-version": "2023-06-01"}
-    elif keys:
-        headers |= {"api-key": keys[0]} if name == "azure" else {"authorization": f"Bearer {keys[0]}"}
+    if provider.api == "anthropic":
+        headers["anthropic-version"] = "2023-06-01"
+    if reference is not None:
+        header, _, value = (header_of(name, provider) % fetch(reference).value).partition(": ")
+        headers[header] = value
     return headers
 
 
@@ -171,7 +208,10 @@ def _somebody_answers(findings: list[Finding]) -> Finding:
     sources = [
         f
         for f in findings
-        if f.works and f.subject.startswith(("provider ", "model local/")) and "embed" not in f.subject
+        if f.works
+        and not f.warns
+        and f.subject.startswith(("provider ", "model local/"))
+        and "embed" not in f.subject
     ]
     if sources:
         return Finding("models", works=True, detail=f"{len(sources)} sources of answers")

@@ -50,13 +50,20 @@ def prepare(config: Path | None) -> Settings:
         ConfigError: the configuration cannot be used.
     """
     from mainspring.base import logging  # noqa: PLC0415 - structlog and pydantic are not for --help
-    from mainspring.base.settings import load, resolve  # noqa: PLC0415 - as above
+    from mainspring.base.settings import load  # noqa: PLC0415 - as above
 
     settings = load(config)
     logging.configure(settings.logging.level, settings.logging.format)
     if settings.telemetry.sentry_dsn:
         from mainspring import __version__  # noqa: PLC0415 - as below
+        from mainspring.base.errors import SecretError  # noqa: PLC0415 - as below
+        from mainspring.base.secrets import fetch  # noqa: PLC0415 - as below
         from mainspring.base.sentry import start_sentry  # noqa: PLC0415 - 0.2 s, only where it is switched on
 
-        start_sentry(resolve(settings.telemetry.sentry_dsn) or "", release=__version__)
+        try:
+            dsn = fetch(settings.telemetry.sentry_dsn).value
+        except SecretError as error:  # a place to report errors to is not worth an outage
+            logging.get_logger(__name__).warning("sentry_off", reason=error.message, remedy=error.remedy)
+        else:
+            start_sentry(dsn, release=__version__)
     return settings

@@ -7,6 +7,7 @@ costs. It does not know who is asking, which target a route prefers, or what is 
 from mainspring.providers.ages import Ages
 from mainspring.providers.configured import references
 from mainspring.providers.drains import Drains
+from mainspring.providers.gauges import measure_keys
 from mainspring.providers.known import KNOWN
 from mainspring.providers.prices import PriceTable
 from mainspring.providers.registry import Providers
@@ -24,5 +25,6 @@ __all__ = [
     "Reply",
     "Seen",
     "StreamScanner",
+    "measure_keys",
     "references",
 ]

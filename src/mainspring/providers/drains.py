@@ -76,7 +76,7 @@ class Drains:
         drain = Drain(provider, key, now_us(), by, (reason or "").strip() or None)
         await self._database.write(lambda c: queries.drain(c, drain))
         await self.refresh()
-        _log.warning("provider_drained", provider=provider, key_label=key or "all", by=by)
+        _log.info("provider_drained", provider=provider, key_label=key or "all", by=by)
         return self._known.get((provider, key), drain)
 
     async def undrain(self, provider: str, key: str = "") -> None:
@@ -89,7 +89,7 @@ class Drains:
             what = f"The key {key} of {provider}" if key else f"The provider {provider}"
             raise NotFound(f"{what} is not drained.", remedy="`mainspring providers list` shows what is.")
         await self.refresh()
-        _log.warning("provider_undrained", provider=provider, key_label=key or "all")
+        _log.info("provider_undrained", provider=provider, key_label=key or "all")
 
     async def _follow(self) -> None:
         away = False

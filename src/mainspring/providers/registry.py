@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mainspring.base.errors import ConfigError, NotFound
+from mainspring.base.logging import get_logger
 from mainspring.base.secrets import Secrets
 from mainspring.base.settings.secrets import kind_of
 from mainspring.providers.configured import base_url_of, configurations, header_of, is_original, labelled
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mainspring.providers.drains import Drains
     from mainspring.providers.types import Provider
 
+_log = get_logger(__name__)
 #: How long a provider has to list its models.
 _LIST_SECONDS = 15
 
@@ -87,8 +89,31 @@ class Providers:
 
         A provider that is away only lists no models.
         """
+        self._complain()
         await asyncio.to_thread(self.prices.warm)
         await asyncio.gather(*(self._list(provider) for provider in self))
+
+    def _complain(self) -> None:
+        """Tell the log of keys that will not be used. None of it keeps the others from working."""
+        for pool in self.pools():
+            for key in pool.keys:
+                if key.twin is not None:
+                    _log.warning(
+                        "provider_key_duplicate",
+                        provider=pool.provider,
+                        key_label=key.label,
+                        same_as=key.twin,
+                        remedy="Leave one of the two out.",
+                    )
+            missing = [key for key in pool.keys if key.reference and key.secret is None]
+            if missing and len(missing) == len(pool.keys):
+                _log.warning(
+                    "provider_without_key",
+                    provider=pool.provider,
+                    keys=[key.label for key in missing],
+                    reason="Calls to it fail until one of its keys is there.",
+                    remedy=missing[0].problem.remedy if missing[0].problem else "",
+                )
 
     async def _list(self, provider: Provider) -> None:
         with suppress(TimeoutError):  # one that is silent must not hide what the others tell

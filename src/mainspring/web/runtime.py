@@ -15,7 +15,7 @@ from mainspring.gateway import Gateway
 from mainspring.keys import ADMIN_KEY_FILE, KeyRing
 from mainspring.ledger import Ledger
 from mainspring.limits import Limits
-from mainspring.providers import Ages, Drains, Providers, references
+from mainspring.providers import Ages, Drains, Providers, measure_keys, references
 from mainspring.routing import Health, measure_targets
 from mainspring.store import BlobStore, Database, Shared, open_blobs, open_database, open_shared
 
@@ -152,6 +152,7 @@ class Runtime:
         self._spawn(lambda: self.ages.follow(self._pools))
         self.alerts.start()
         self.meter.gauge("ledger_queue_rows", "Rows waiting for the writer.", lambda: self.database.depth)
+        measure_keys(self.meter, self._pools)
         measure_targets(self.health, self.meter)
         self.meter.gauge("open_exchanges", "Requests under way.", lambda: len(self.gateway.watch))
         self.meter.gauge(

@@ -43,9 +43,11 @@ class Secrets:
 
     Args:
         reread_seconds: how often what is kept on the network is read again.
+        tell: whether the log hears of rotations and problems; a command shows them itself.
     """
 
-    def __init__(self, reread_seconds: float = 60) -> None:
+    def __init__(self, reread_seconds: float = 60, *, tell: bool = True) -> None:
+        self._tell = tell
         self.reread_seconds = reread_seconds
         self._entries: dict[str, _Entry] = {}
         self._listeners: list[Callable[[str], None]] = []
@@ -158,22 +160,31 @@ class Secrets:
         before, entry.problem = entry.problem, problem
         had, name = entry.secret, redact(reference)
         entry.secret = secret or had
-        if secret is not None and had is not None and secret.value != had.value:
-            _log.info("secret_rotated", reference=name)
-        if problem is not None and str(problem) != str(before):
-            kept = "the last known one stays in use" if had is not None else "there is none yet"
-            _log.warning(
-                "secret_not_readable",
-                reference=name,
-                reason=problem.message,
-                remedy=problem.remedy,
-                kept=kept,
-            )
-        elif problem is None and before is not None:
-            _log.info("secret_readable_again", reference=name)
+        if self._tell:
+            _tell(name, had, secret, before, problem)
         if entry.secret != had or str(problem) != str(before):
             for listener in list(self._listeners):
                 listener(reference)
+
+
+def _tell(
+    name: str,
+    had: Secret | None,
+    secret: Secret | None,
+    before: SecretError | None,
+    problem: SecretError | None,
+) -> None:
+    """Say in the log what has changed: once, not each time that it is looked at."""
+    if secret is not None and had is not None and secret.value != had.value:
+        _log.info("secret_rotated", reference=name)
+    if problem is None:
+        if before is not None:
+            _log.info("secret_readable_again", reference=name)
+    elif str(problem) != str(before):
+        kept = "the last known one stays in use" if had is not None else "there is none yet"
+        _log.warning(
+            "secret_not_readable", reference=name, reason=problem.message, remedy=problem.remedy, kept=kept
+        )
 
 
 def _attempts(references: list[str]) -> list[tuple[Secret | None, SecretError | None]]:

@@ -8,7 +8,26 @@ of its field or listed as left out in the table of the half concerned (`upstream
 `client_responses`, `client_completions`); fields that nobody here knows are passed on.
 """
 
+from mainspring.providers.translate.begun import Begun, read_begun
+from mainspring.providers.translate.continuation import (
+    UPSTREAMS,
+    Continuation,
+    asking_for_rest,
+    can_go_on,
+    writer_of,
+)
 from mainspring.providers.translate.pairs import translation
 from mainspring.providers.translate.types import StreamTranslation, Translation
 
-__all__ = ["StreamTranslation", "Translation", "translation"]
+__all__ = [
+    "UPSTREAMS",
+    "Begun",
+    "Continuation",
+    "StreamTranslation",
+    "Translation",
+    "asking_for_rest",
+    "can_go_on",
+    "read_begun",
+    "translation",
+    "writer_of",
+]

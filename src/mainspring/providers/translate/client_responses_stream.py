@@ -81,6 +81,20 @@ class ResponsesWriter:
         self._finish: str | None = None
         self._usage: ChatUsage | None = None
 
+    def adopt(self, frame: Document, item: str, sequence: int, text: str) -> None:
+        """Go on with a stream that somebody else began, in the middle of its only message.
+
+        Args:
+            frame: the response as it was announced.
+            item: the id of the message.
+            sequence: the number of the last event.
+            text: what the message holds.
+        """
+        message = _Item("message", 0)
+        message.id, message.part, message.pieces = item, "output_text", [text]
+        self._frame, self._sequence = {**frame, "status": "in_progress"}, sequence
+        self._items, self._open = [message], message
+
     def chunk(self, chunk: Chunk) -> bytes:
         """The events of one chunk."""
         self._usage = chunk.usage or self._usage

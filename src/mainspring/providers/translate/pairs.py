@@ -53,15 +53,15 @@ class PairStream:
 
     def __init__(self, reader: UpstreamStream, writer: ClientStream) -> None:
         self._reader = reader
-        self._writer = writer
+        self.writer = writer
 
     def feed(self, event: ServerSentEvent) -> bytes:
         """The caller's events for one event of the provider."""
-        return b"".join([self._writer.chunk(chunk) for chunk in self._reader.feed(event.data)])
+        return b"".join([self.writer.chunk(chunk) for chunk in self._reader.feed(event.data)])
 
     def end(self, usage: Usage | None) -> bytes:
         """What closes a clean stream."""
-        return self._writer.end(usage)
+        return self.writer.end(usage)
 
 
 _PAIRS: dict[tuple[Operation, Operation], Translation] = {

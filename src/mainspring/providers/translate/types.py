@@ -16,6 +16,9 @@ Document = dict[str, Any]
 class StreamTranslation(Protocol):
     """One stream on its way from a provider's protocol to the caller's."""
 
+    #: Writes what the caller gets; another provider's stream may go on with it.
+    writer: ClientStream
+
     def feed(self, event: ServerSentEvent) -> bytes:
         """The caller's events for one event of the provider; may be empty. The terminal marker is never among them.
 

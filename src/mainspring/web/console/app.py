@@ -12,7 +12,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from mainspring.base.errors import InvalidRequest, MainspringError, NotFound
-from mainspring.web.console import answer, credentials, limiting, live, overview, playground, records, signing
+from mainspring.web.console import (
+    alarms,
+    answer,
+    credentials,
+    limiting,
+    live,
+    overview,
+    playground,
+    records,
+    signing,
+    upstreams,
+)
 from mainspring.web.console.rendering import STATIC, base, packed_file, page, static_file
 from mainspring.web.console.sessions import COOKIE, SignInNeeded, read_session
 
@@ -42,7 +53,18 @@ def create_console(runtime: Runtime) -> FastAPI:
     """The console of an opened runtime, to be mounted at `/console`."""
     app = FastAPI(title="Mainspring console", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.runtime = runtime
-    for module in (signing, overview, records, live, answer, credentials, limiting, playground):
+    for module in (
+        signing,
+        overview,
+        records,
+        live,
+        answer,
+        credentials,
+        upstreams,
+        alarms,
+        limiting,
+        playground,
+    ):
         app.include_router(module.router)
     app.add_api_route("/static/{name}", _static, methods=["GET"])
     app.add_exception_handler(MainspringError, _refuse)
