@@ -50,6 +50,7 @@ class ScriptedReply:
 
     def __init__(self, steps: list[Step], *, stream: bool) -> None:
         self.status = 200
+        self.key: str | None = None
         self.headers: Mapping[str, str] = {
             "content-type": "text/event-stream" if stream else "application/json"
         }

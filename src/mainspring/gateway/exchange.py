@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from mainspring.base.errors import MainspringError
     from mainspring.base.settings import TimeoutSettings
+    from mainspring.gateway.account import Loss
+    from mainspring.gateway.attempts import Attempts
     from mainspring.gateway.types import Dialect, Sink
     from mainspring.keys.types import Principal, Subject
     from mainspring.ledger.types import Attempt, UsageSource
@@ -68,6 +70,7 @@ class Exchange:
 
     __slots__ = (
         "answer",
+        "attempt",
         "attempts",
         "attribution",
         "body",
@@ -76,6 +79,7 @@ class Exchange:
         "cost_nusd",
         "cut",
         "deadline",
+        "degraded",
         "dialect",
         "envelope",
         "error",
@@ -86,8 +90,11 @@ class Exchange:
         "interrupt_reason",
         "interruptible",
         "last_write",
+        "left",
         "listener",
+        "losses",
         "operation",
+        "part_from",
         "pass_headers",
         "plan",
         "principal",
@@ -96,6 +103,7 @@ class Exchange:
         "recorded",
         "refusal",
         "response_bytes",
+        "resumed",
         "secret",
         "seen",
         "sink",
@@ -107,6 +115,7 @@ class Exchange:
         "task",
         "timeouts",
         "usage_source",
+        "waiting",
         "writing",
     )
 
@@ -145,6 +154,11 @@ class Exchange:
         self.grant: Grant | None = None
         # call
         self.attempts: list[Attempt] = []
+        #: The record of the call that became the answer, or that the answer came from last; None where none did.
+        self.attempt: Attempt | None = None
+        self.losses: list[Loss] = []
+        #: What stood in for a model: `route`, `heuristic` or `message`.
+        self.degraded: str | None = None
         self.target: Target | None = None
         self.seen: Seen | None = None
         # relay
@@ -155,6 +169,10 @@ class Exchange:
         self.closing = False
         self.first_byte_us: int | None = None
         self.answer: list[bytes] = []
+        #: Which of these are of the call that answers now: a stream may have begun at another target.
+        self.part_from = 0
+        #: The targets at which a broken stream went on.
+        self.resumed: list[str] = []
         self.response_bytes = 0
         # settle
         self.status = 200
@@ -173,9 +191,15 @@ class Exchange:
         self.interruptible = False
         self.interrupt_reason: MainspringError | None = None
         self.listener: asyncio.Task[None] | None = None
+        #: The caller hung up; nothing may be asked on its account any more.
+        self.left: ClientGone | None = None
+        #: The attempts, while they wait for a target and there is another.
+        self.waiting: Attempts[Any] | None = None
 
     def interrupt(self, reason: MainspringError) -> None:
         """Stop waiting for the upstream because of `reason`. Without effect where nothing may be interrupted."""
+        if isinstance(reason, ClientGone):
+            self.left = reason
         if self.interruptible and self.interrupt_reason is None and self.task is not None:
             self.interrupt_reason = reason
             self.task.cancel()
@@ -205,9 +229,15 @@ class Exchange:
             *self.id_headers(),
             *self.limit_headers(),
         ]
-        if answered and self.target is not None:
-            headers += self.target.headers
-            headers.append((b"x-mainspring-attempts", b"%d" % len(self.attempts)))
+        return [*headers, *self.answer_headers()] if answered else headers
+
+    def answer_headers(self) -> list[tuple[bytes, bytes]]:
+        """Who answered, after how many attempts, and whether that was a model at all."""
+        target, headers = self.target, [(b"x-mainspring-attempts", b"%d" % len(self.attempts))]
+        if target is not None and self.attempt is not None:
+            headers += target.headers
+        if self.degraded is not None:
+            headers.append((b"x-mainspring-degraded", self.degraded.encode()))
         return headers
 
     def limit_headers(self) -> list[tuple[bytes, bytes]]:

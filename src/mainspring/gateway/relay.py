@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from mainspring.base.clock import monotonic, now_us
 from mainspring.base.errors import MainspringError
 from mainspring.base.money import format_usd
-from mainspring.gateway.call import fail
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from mainspring.gateway.call import OpenStream
     from mainspring.gateway.exchange import Exchange
+    from mainspring.gateway.opening import AnswerStream
+
+    #: Goes on with a stream that broke, or says that this cannot be.
+    Resume = Callable[[Exchange, AnswerStream, MainspringError], Awaitable[AnswerStream | None]]
 
 #: An answer that is not kept is remembered to here, for our own count should the provider's be missing.
 _COUNTED_BYTES = 4 << 20
@@ -26,16 +28,14 @@ async def relay_whole(exchange: Exchange, body: bytes, record: Callable[[Exchang
     """Record a whole answer, then send it."""
     exchange.answer.append(body)
     exchange.response_bytes = len(body)
-    exchange.first_byte_us = exchange.attempts[-1].ended_us
+    exchange.first_byte_us = now_us() if exchange.attempt is None else exchange.attempt.ended_us
     await record(exchange)
-    assert exchange.target is not None
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         *exchange.id_headers(),
         *exchange.limit_headers(),
-        *exchange.target.headers,
-        (b"x-mainspring-attempts", b"%d" % len(exchange.attempts)),
+        *exchange.answer_headers(),
         (b"x-mainspring-cache", b"off"),
     ]
     if exchange.cost_nusd is not None:
@@ -46,20 +46,38 @@ async def relay_whole(exchange: Exchange, body: bytes, record: Callable[[Exchang
 
 
 async def relay_stream(
-    exchange: Exchange, stream: OpenStream, record: Callable[[Exchange], Awaitable[None]]
+    exchange: Exchange,
+    stream: AnswerStream,
+    record: Callable[[Exchange], Awaitable[None]],
+    resume: Resume,
 ) -> None:
     """Pass a stream on as it arrives; record it; then send what ends it.
+
+    Args:
+        exchange: the request.
+        stream: its answer.
+        record: makes the row durable.
+        resume: goes on elsewhere with a stream that broke; None from it is that this cannot be.
 
     Raises:
         MainspringError: the upstream broke; the caller of this function says so in the caller's dialect.
     """
-    try:
-        await _relay_content(exchange, stream)
-    finally:
-        stream.reply.close(ended=stream.scanner.seen.ended)
-    seen = exchange.seen
-    assert seen is not None
-    end = stream.end(seen.usage)
+    while True:
+        try:
+            await _relay_content(exchange, stream)
+        except MainspringError as error:
+            stream.close(error)
+            rest = await resume(exchange, stream, error)
+            if rest is None:
+                raise
+            stream = rest
+        except BaseException:  # a cancellation from outside, a bug of ours: the upstream must not go on
+            stream.abandon()
+            raise
+        else:
+            break
+    stream.close()
+    end = stream.end()
     exchange.answer.append(end)
     exchange.response_bytes += len(end)
     await record(exchange)
@@ -67,8 +85,8 @@ async def relay_stream(
     await exchange.sink.write(end, last=True)
 
 
-async def _relay_content(exchange: Exchange, stream: OpenStream) -> None:
-    attempt, timeouts, sink = exchange.attempts[-1], exchange.timeouts, exchange.sink
+async def _relay_content(exchange: Exchange, stream: AnswerStream) -> None:
+    timeouts, sink = exchange.timeouts, exchange.sink
     assert timeouts is not None
     total = exchange.received + timeouts.total
     idle = timeouts.idle
@@ -78,7 +96,8 @@ async def _relay_content(exchange: Exchange, stream: OpenStream) -> None:
             exchange.head_sent = True
             await sink.start(200, exchange.stream_head(answered=True))
         piece: bytes | None = b"".join(stream.held)
-        exchange.first_byte_us = now_us()
+        if exchange.first_byte_us is None:
+            exchange.first_byte_us = now_us()
         exchange.content_sent = True
         while piece is not None:
             if piece:
@@ -92,17 +111,11 @@ async def _relay_content(exchange: Exchange, stream: OpenStream) -> None:
     except asyncio.CancelledError:
         reason = exchange.interruption()
         if reason is None:
-            attempt.outcome = "cancelled"
             raise
-        fail(attempt, reason)
         raise reason from None
-    except MainspringError as error:
-        fail(attempt, error)
-        raise
     finally:
         exchange.interruptible = False
         exchange.writing = False
-        attempt.ended_us = now_us()
 
 
 def _keep(exchange: Exchange, piece: bytes) -> None:

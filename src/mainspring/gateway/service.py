@@ -17,10 +17,13 @@ from mainspring.base.errors import (
 from mainspring.base.logging import get_logger, request_id
 from mainspring.gateway.admit import admit, release
 from mainspring.gateway.authenticate import authenticate
-from mainspring.gateway.call import call_whole, open_stream
+from mainspring.gateway.call import call_stream, call_whole
+from mainspring.gateway.fallback import Fallback
 from mainspring.gateway.plan import plan
 from mainspring.gateway.relay import relay_stream, relay_whole
+from mainspring.gateway.resume import resume
 from mainspring.gateway.settle import settle
+from mainspring.gateway.upstreams import Upstreams
 from mainspring.gateway.watch import Watch
 from mainspring.routing import Health, Router
 
@@ -28,12 +31,14 @@ if TYPE_CHECKING:
     from mainspring.base.settings import Settings
     from mainspring.base.telemetry import Meter
     from mainspring.gateway.exchange import Exchange
+    from mainspring.gateway.opening import AnswerStream
     from mainspring.keys import KeyRing
     from mainspring.ledger import Ledger
     from mainspring.limits import Limits
     from mainspring.providers import Providers
 
 _log = get_logger(__name__)
+_DEGRADED = "Answers that another route, a heuristic or a message gave in place of the route's targets."
 
 
 class Gateway:
@@ -69,6 +74,8 @@ class Gateway:
         self._config_hash = config_hash
         self.health = Health() if health is None else health
         self.planner = Router(settings, providers, self.health)
+        self._upstreams = Upstreams(providers, self.health)
+        self._fallback = Fallback(settings, self.planner, self._upstreams)
         self.watch = Watch(settings.server.keepalive_seconds)
 
     def start(self) -> None:
@@ -78,6 +85,8 @@ class Gateway:
     async def close(self) -> None:
         """Stop watching; open exchanges have been drained by then."""
         await self.watch.close()
+        await self._upstreams.close()
+        self._fallback.close()
 
     async def handle(self, exchange: Exchange) -> None:
         """Take a request all the way to its answer or its error. Raises nothing but a cancellation from outside."""
@@ -119,11 +128,22 @@ class Gateway:
         plan(exchange, self.planner)
         await admit(exchange, self._limits)
         if exchange.stream:
-            stream = await open_stream(exchange, self._providers)
-            await relay_stream(exchange, stream, self._record)
+            try:
+                stream = await call_stream(exchange, self._upstreams)
+            except MainspringError as error:
+                stream = await self._fallback.stream(exchange, error)
+            await relay_stream(exchange, stream, self._record, self._resume)
         else:
-            body = await call_whole(exchange, self._providers)
+            try:
+                body = await call_whole(exchange, self._upstreams)
+            except MainspringError as error:
+                body = await self._fallback.whole(exchange, error)
             await relay_whole(exchange, body, self._record)
+
+    async def _resume(
+        self, exchange: Exchange, stream: AnswerStream, error: MainspringError
+    ) -> AnswerStream | None:
+        return await resume(exchange, stream, error, self._upstreams)
 
     async def _refuse(self, exchange: Exchange, error: MainspringError) -> None:
         """End an exchange with an error: record it, then say it."""
@@ -184,6 +204,9 @@ class Gateway:
 
     def _count(self, exchange: Exchange) -> None:
         seen, target, first = exchange.seen, exchange.target, exchange.first_byte_us
+        if exchange.degraded is not None:
+            route = (exchange.plan.route if exchange.plan is not None else None) or ""
+            self._meter.count("degraded_answers", _DEGRADED, route=route, by=exchange.degraded)
         usage = seen.usage if seen is not None else None
         self._meter.answer(
             dialect=exchange.dialect.name,

@@ -6,11 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import now_us
-from mainspring.base.errors import ClientGone, ProviderRefused, ProviderUnreachable
-from mainspring.gateway.count import count_answer
-from mainspring.ledger.types import Inference, Payload, Usage
-from mainspring.providers.estimate import estimate_request
-from mainspring.providers.types import Operation
+from mainspring.base.errors import ProviderRefused
+from mainspring.gateway.account import account
+from mainspring.ledger.types import Inference, Payload
 
 if TYPE_CHECKING:
     from mainspring.gateway.exchange import Exchange
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 #: Longer explanations are cut in the row; the payload has what the caller was told.
 _MESSAGE_CHARS = 500
-_NOTHING = Usage()
 #: What a type of error looks like; anything else in its place may be a text.
 _TYPE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -34,12 +31,8 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
     Returns:
         The row, and the payload if it is to be kept.
     """
-    usage = _usage(exchange)
+    usage = account(exchange, prices)
     target, seen, error = exchange.target, exchange.seen, exchange.error
-    if target is None or usage is _NOTHING:
-        exchange.cost_nusd = 0
-    else:
-        exchange.cost_nusd = prices.cost(target.provider, target.model, usage)
     principal, attribution, plan = exchange.principal, exchange.attribution, exchange.plan
     assert principal is not None, "a row belongs to a tenant"
     row = Inference(
@@ -79,6 +72,10 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
         request_bytes=len(exchange.body),
         response_bytes=exchange.response_bytes,
     )
+    if exchange.degraded is not None:
+        row.extra = {**(row.extra or {}), "degraded": exchange.degraded}
+    if exchange.resumed:
+        row.extra = {**(row.extra or {}), "resumed": exchange.resumed}
     if plan is not None and plan.detail is not None:
         row.extra = {**(row.extra or {}), "routing": plan.detail}
     if not exchange.store_payloads:
@@ -93,45 +90,14 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
 def _why(exchange: Exchange) -> str | None:
     """Why this target: the plan's reason, and what became of those before it."""
     plan, target = exchange.plan, exchange.target
-    if plan is None or target is None or len(plan.targets) == 1:
+    if plan is None or target not in plan.targets or len(plan.targets) == 1:
         return plan.why if plan is not None else None
-    failed = [f"{attempt.provider}/{attempt.model} {attempt.outcome}" for attempt in exchange.attempts[:-1]]
+    others = [attempt for attempt in exchange.attempts if attempt is not exchange.attempt]
+    if exchange.attempt is None:
+        others = exchange.attempts[:-1]
+    failed = [f"{attempt.provider}/{attempt.model} {attempt.outcome}" for attempt in others]
     after = f" after {', '.join(failed)}" if failed else ""
     return f"{plan.why}: target {plan.targets.index(target) + 1} of {len(plan.targets)}{after}"
-
-
-def _usage(exchange: Exchange) -> Usage:
-    """What the provider reported; else our own count of what went through; nothing where nothing was used."""
-    seen, error = exchange.seen, exchange.error
-    if not exchange.attempts or exchange.operation is Operation.COUNT_TOKENS:
-        return _NOTHING
-    if seen is not None and seen.usage is not None and (seen.finished or error is None):
-        exchange.usage_source = "provider"
-        return seen.usage
-    if not exchange.answer and isinstance(error, ProviderRefused | ProviderUnreachable):
-        return _NOTHING
-    if (
-        not exchange.answer
-        and error is not None
-        and not isinstance(error, ClientGone)
-        and error.code != "provider_timeout"
-    ):
-        return _NOTHING
-    exchange.usage_source = "estimated"
-    asked = estimate_request(exchange.operation, exchange.body)
-    answered = count_answer(b"".join(exchange.answer), stream=exchange.stream)
-    if seen is None or seen.usage is None:
-        return Usage(input=asked, output=answered)
-    # A stream that was cut has reported its prompt (Anthropic does so first), not all of its output.
-    known = seen.usage
-    return Usage(
-        input=known.input,
-        cache_read=known.cache_read,
-        cache_write=known.cache_write,
-        cache_write_1h=known.cache_write_1h,
-        output=max(known.output, answered),
-        reasoning=known.reasoning,
-    )
 
 
 def _explanation(error: Exception) -> str:

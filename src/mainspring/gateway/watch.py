@@ -63,6 +63,8 @@ class Watch:
             for exchange in list(self._open):
                 if exchange.listener is None:
                     exchange.listener = self._spawn(self._listen(exchange))
+                if exchange.waiting is not None:
+                    exchange.waiting.consider()
                 if now >= exchange.deadline > 0 and (not exchange.writing or _is_over(exchange, now)):
                     exchange.interrupt(_timeout(exchange))
                 elif (

@@ -26,7 +26,11 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, omit_defaults=True):
-    """One call to one target. Times are Unix microseconds."""
+    """One call to one target. Times are Unix microseconds.
+
+    `key` is the label of the provider's key, never the secret. `hedge` says that it was begun before the one before it
+    had failed. `cost_nusd` is set where an answer took more than one call that cost something.
+    """
 
     provider: str
     model: str
@@ -36,6 +40,9 @@ class Attempt(msgspec.Struct, omit_defaults=True):
     outcome: Outcome = "ok"
     status: int | None = None
     error: str | None = None
+    key: str | None = None
+    hedge: bool = False
+    cost_nusd: int | None = None
 
 
 class Inference(msgspec.Struct, kw_only=True):

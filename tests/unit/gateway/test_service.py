@@ -168,7 +168,7 @@ async def test_a_dropped_connection_is_tried_once_more() -> None:
     one = ScriptedProvider("one", [DROPPED])
     async with bench(one) as at:
         sink, _ = await at.ask()
-        assert (sink.status, len(one.calls)) == (502, 2)
+        assert (sink.status, len(one.calls)) == (502, 3)  # at once, and after a pause
 
 
 BREAKS: list[tuple[list[Step], str, int]] = [
@@ -220,7 +220,8 @@ async def test_an_error_after_a_keepalive_is_in_band_and_before_it_is_whole() ->
         assert sink.status == 200
         assert b'data: {"error"' in sink.body
         assert at.ledger.rows[0].status == 200
-    async with bench(ScriptedProvider("one", [AWAY]), server={"keepalive_seconds": 0.1}) as at:
+    once: Any = {"server": {"keepalive_seconds": 0.1}, "defaults": {"retry": {"attempts": 1}}}
+    async with bench(ScriptedProvider("one", [AWAY]), **once) as at:
         at.ledger.delay = 0.5  # no keepalive may open the stream while the refusal is being recorded
         sink, _ = await at.ask(stream=True)
         assert (sink.status, at.ledger.rows[0].status) == (502, 502)

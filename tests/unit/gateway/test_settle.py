@@ -33,6 +33,7 @@ async def settled(provider: str = "one", operation: Operation = Operation.CHAT, 
     exchange.principal = Principal("k", "n", "acme", "member")
     exchange.target = Target(provider, "m", ())
     exchange.attempts = [Attempt(provider=provider, model="m", started_us=1)]
+    exchange.attempt = exchange.attempts[0]
     for name, value in state.items():
         setattr(exchange, name, value)
     row, payload = settle(exchange, PRICES, "hash")
@@ -93,7 +94,7 @@ async def test_counting_tokens_costs_nothing() -> None:
 
 
 async def test_without_a_target_nothing_was_spent() -> None:
-    row, _, _ = await settled(target=None, attempts=[])
+    row, _, _ = await settled(target=None, attempts=[], attempt=None)
     assert (row.provider, row.model, row.cost_nusd) == (None, None, 0)
 
 

@@ -9,6 +9,7 @@ of its field or listed as left out in the table of the half concerned (`upstream
 """
 
 from mainspring.providers.translate.begun import Begun, read_begun
+from mainspring.providers.translate.clients import CLIENTS, streamed_text, whole_text
 from mainspring.providers.translate.continuation import (
     UPSTREAMS,
     Continuation,
@@ -20,6 +21,7 @@ from mainspring.providers.translate.pairs import translation
 from mainspring.providers.translate.types import StreamTranslation, Translation
 
 __all__ = [
+    "CLIENTS",
     "UPSTREAMS",
     "Begun",
     "Continuation",
@@ -28,6 +30,8 @@ __all__ = [
     "asking_for_rest",
     "can_go_on",
     "read_begun",
+    "streamed_text",
     "translation",
+    "whole_text",
     "writer_of",
 ]

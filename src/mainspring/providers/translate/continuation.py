@@ -21,11 +21,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mainspring.providers.translate import claude
-from mainspring.providers.translate.client_chat import ChatClient
-from mainspring.providers.translate.client_completions import CompletionsClient
-from mainspring.providers.translate.client_messages import MessagesClient
-from mainspring.providers.translate.client_responses import ResponsesClient
 from mainspring.providers.translate.client_responses_stream import ResponsesWriter
+from mainspring.providers.translate.clients import CLIENTS
 from mainspring.providers.translate.documents import decode
 from mainspring.providers.translate.hub import Choice, Chunk, Message
 from mainspring.providers.translate.upstream_chat import ChatReader
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from mainspring.ledger.types import Usage
     from mainspring.providers.sse import ServerSentEvent
     from mainspring.providers.translate.begun import Begun
-    from mainspring.providers.translate.types import Client, ClientStream, Document, UpstreamStream
+    from mainspring.providers.translate.types import ClientStream, Document, UpstreamStream
 
 #: Providers of which the rest of an answer can be asked for. (Responses has no place for the beginning of one.)
 UPSTREAMS = frozenset({Operation.CHAT, Operation.MESSAGES, Operation.COMPLETIONS})
@@ -49,13 +46,6 @@ _GO_ON = (
     "Repeat nothing of it, and say nothing about having been interrupted."
 )
 _LIMITS = ("max_tokens", "max_completion_tokens")
-
-_CLIENTS: dict[Operation, Client] = {
-    Operation.CHAT: ChatClient(),
-    Operation.COMPLETIONS: CompletionsClient(),
-    Operation.MESSAGES: MessagesClient(),
-    Operation.RESPONSES: ResponsesClient(),
-}
 
 
 def can_go_on(requested: bytes) -> bool:
@@ -204,7 +194,7 @@ def writer_of(operation: Operation, requested: bytes, begun: Begun) -> ClientStr
         writer = ResponsesWriter(document)
         writer.adopt(begun.frame, begun.item, begun.sequence, begun.text)
         return writer
-    stream = _CLIENTS[operation].stream(document)
+    stream = CLIENTS[operation].stream(document)
     said = Message(role="assistant", content=begun.text)
     stream.chunk(Chunk([Choice(index=0, delta=said)], begun.id, begun.created, begun.model))
     return stream

@@ -1,0 +1,151 @@
+"""What an answer used, all calls together: what the provider reported, else our own count of what went through.
+
+A call that did not become the answer may have cost as well: one that another target outran, one that the caller or a
+deadline ended, the first part of a stream that went on elsewhere. Each of them is a `Loss`; failed calls that providers
+do not charge for are none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mainspring.base.errors import ClientGone, ProviderRefused, ProviderUnreachable
+from mainspring.gateway.count import count_answer
+from mainspring.ledger.types import Attempt, Usage, UsageSource
+from mainspring.providers.estimate import estimate_request
+from mainspring.providers.types import Operation
+from mainspring.routing.types import Target
+
+if TYPE_CHECKING:
+    from mainspring.gateway.exchange import Exchange
+    from mainspring.gateway.trial import Trial
+    from mainspring.providers import PriceTable
+    from mainspring.providers.types import Seen
+
+_NOTHING = Usage()
+
+
+class Loss(msgspec.Struct):
+    """What a call used that did not become the answer.
+
+    Attributes:
+        target: who was called.
+        attempt: its record.
+        usage: what it used.
+        source: who says so.
+    """
+
+    target: Target
+    attempt: Attempt
+    usage: Usage
+    source: UsageSource
+
+
+def account(exchange: Exchange, prices: PriceTable) -> Usage:
+    """Sum up what a request used. Sets its cost (None where a price is unknown) and where its usage is from.
+
+    Args:
+        exchange: one that has been answered, or has failed.
+        prices: of the configuration in force.
+
+    Returns:
+        The tokens of all calls together.
+    """
+    usage, target = _answered(exchange), exchange.target
+    cost: int | None = 0
+    if target is not None and usage is not _NOTHING:
+        cost = prices.cost(target.provider, target.model, usage)
+    if exchange.losses:
+        if exchange.attempt is not None:
+            exchange.attempt.cost_nusd = cost
+        for loss in exchange.losses:
+            lost = prices.cost(loss.target.provider, loss.target.model, loss.usage)
+            loss.attempt.cost_nusd = lost
+            cost = None if cost is None or lost is None else cost + lost
+            usage = together(usage, loss.usage)
+            if loss.source == "estimated" or exchange.usage_source is None:
+                exchange.usage_source = loss.source
+    exchange.cost_nusd = cost
+    return usage
+
+
+def lose(exchange: Exchange, trial: Trial) -> None:
+    """Note that a call used something although it did not become the answer."""
+    if exchange.operation is Operation.COUNT_TOKENS:
+        return
+    seen = trial.seen
+    source: UsageSource = "estimated"
+    if seen is not None and seen.usage is not None and seen.finished:
+        usage, source = seen.usage, "provider"
+    else:
+        output = 0
+        if trial.probe and not trial.stream and exchange.seen is not None and exchange.seen.usage is not None:
+            output = exchange.seen.usage.output  # it runs to its end, and was asked the same
+        usage = _at_least(seen, estimate_request(exchange.operation, exchange.body), output)
+    exchange.losses.append(Loss(trial.target, trial.record, usage, source))
+
+
+def lose_part(exchange: Exchange, trial: Trial) -> Usage:
+    """Note what the first part of a stream used, of which the rest is asked elsewhere. Returns its usage."""
+    asked = estimate_request(exchange.operation, exchange.body)
+    usage = _at_least(trial.seen, asked, _counted(exchange))
+    exchange.losses.append(Loss(trial.target, trial.record, usage, "estimated"))
+    exchange.part_from = len(exchange.answer)
+    return usage
+
+
+def together(one: Usage, other: Usage) -> Usage:
+    """The sum of two usages."""
+    return Usage(
+        input=one.input + other.input,
+        cache_read=one.cache_read + other.cache_read,
+        cache_write=one.cache_write + other.cache_write,
+        output=one.output + other.output,
+        reasoning=one.reasoning + other.reasoning,
+        cache_write_1h=one.cache_write_1h + other.cache_write_1h,
+    )
+
+
+def _answered(exchange: Exchange) -> Usage:
+    """What the call used that became the answer; nothing where none did, or where it was no model's."""
+    seen, error = exchange.seen, exchange.error
+    if exchange.attempt is None or exchange.operation is Operation.COUNT_TOKENS:
+        return _NOTHING
+    if seen is not None and seen.usage is not None and (seen.finished or error is None):
+        exchange.usage_source = "provider"
+        return seen.usage
+    if not exchange.answer and isinstance(error, ProviderRefused | ProviderUnreachable):
+        return _NOTHING
+    if (
+        not exchange.answer
+        and error is not None
+        and not isinstance(error, ClientGone)
+        and error.code != "provider_timeout"
+    ):
+        return _NOTHING
+    exchange.usage_source = "estimated"
+    return _at_least(seen, estimate_request(exchange.operation, exchange.body), _counted(exchange))
+
+
+def _counted(exchange: Exchange) -> int:
+    """Output tokens of what went to the caller since the last call began to answer, estimated."""
+    answer = exchange.answer[exchange.part_from :]
+    return count_answer(b"".join(answer), stream=exchange.stream)
+
+
+def _at_least(seen: Seen | None, asked: int, answered: int) -> Usage:
+    """What a call used that did not come to its report: what it has said of itself, and our count for the rest."""
+    if seen is None or seen.usage is None:
+        return Usage(input=asked, output=answered)
+    # A stream that was cut has reported its prompt (Anthropic does so first), not all of its output.
+    known = seen.usage
+    return Usage(
+        input=known.input,
+        cache_read=known.cache_read,
+        cache_write=known.cache_write,
+        cache_write_1h=known.cache_write_1h,
+        output=max(known.output, answered),
+        reasoning=known.reasoning,
+    )

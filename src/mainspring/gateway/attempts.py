@@ -1,0 +1,548 @@
+"""The attempts of one request: which target next, how often, and when to give up.
+
+Another target comes before another try at the same one. The same target is asked again only when nothing else is left,
+after a pause and within the route's budget of extra calls; or at once, when the fault was a kept connection that the
+other side had closed, or a key of which the provider has another. Everything together has one deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from mainspring.base.clock import monotonic
+from mainspring.base.errors import (
+    BudgetExceeded,
+    ClientGone,
+    MainspringError,
+    NoTargetAvailable,
+    ProviderCoolingDown,
+    ProviderTimeout,
+    drop_frames,
+)
+from mainspring.base.logging import get_logger
+from mainspring.gateway import hedge
+from mainspring.gateway.account import lose
+from mainspring.gateway.faults import (
+    a_repeat_may_cure,
+    another_key_may_cure,
+    another_target_may_cure,
+    is_dropped,
+    usefulness,
+)
+from mainspring.gateway.hedge import Outrun, Side
+from mainspring.gateway.reserve import reserve
+from mainspring.gateway.retrying import pause
+from mainspring.gateway.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mainspring.gateway.exchange import Exchange
+    from mainspring.gateway.upstreams import Upstreams
+    from mainspring.providers import Provider
+    from mainspring.routing.types import Plan, Target
+
+#: A provider that wants to be left alone for longer than this many seconds is the caller's to wait for.
+_LONGEST_WAIT = 5.0
+#: A target that fails more often than this is not well: being asked in place of another costs the budget.
+_UNWELL_RATE = 0.1
+#: When a target that has failed, and does not say when, may be asked again at the earliest.
+_AGAIN_SECONDS = 1.0
+
+_Answer = TypeVar("_Answer")
+_log = get_logger(__name__)
+
+
+class Attempts(Generic[_Answer]):
+    """The attempts of one request.
+
+    Args:
+        exchange: the request.
+        upstreams: what all requests share.
+        call: makes one call; returns when there is an answer, or the first content of one.
+        drop: lets go of an answer that nobody wants.
+        plan: who may be asked, and how often.
+        rest: those who may be asked for the rest of an answer, in place of the plan's targets.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_call",
+        "_called",
+        "_calls",
+        "_drop",
+        "_dropped",
+        "_exchange",
+        "_failures",
+        "_keys",
+        "_most",
+        "_now",
+        "_plan",
+        "_remaining",
+        "_side",
+        "_total",
+        "_upstreams",
+    )
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        upstreams: Upstreams,
+        call: Callable[[Trial, Provider], Awaitable[_Answer]],
+        drop: Callable[[_Answer], None],
+        plan: Plan,
+        *,
+        rest: list[Target] | None = None,
+    ) -> None:
+        timeouts = exchange.timeouts
+        assert timeouts is not None
+        self._exchange = exchange
+        self._upstreams = upstreams
+        self._call = call
+        self._drop = drop
+        self._plan = plan
+        self._remaining = list(plan.targets) if rest is None else rest
+        self._most = plan.retry.attempts or len(self._remaining) + 1
+        self._total = exchange.received + timeouts.total
+        self._budget = upstreams.budget(plan)
+        if rest is None:
+            self._budget.earn()
+        self._failures: list[tuple[Target, MainspringError]] = []
+        self._calls = 0
+        self._called: Counter[Target] | None = None
+        self._dropped: set[Target] | None = None
+        self._keys = 0
+        #: The call in the request's own task, while it is under way.
+        self._now: Trial | None = None
+        self._side: Side[_Answer] | None = None
+
+    async def run(self) -> _Answer:
+        """Get an answer from the first target that gives one.
+
+        Raises:
+            MainspringError: what tells the caller most of why there is none.
+        """
+        if self._budget.empty and len(self._remaining) > 1:
+            # What fails often has used up the budget: who fails less is asked first until that is earned back.
+            self._remaining.sort(key=self._often)
+        try:
+            while True:
+                answer = await self._step()
+                if answer is not None:
+                    return answer
+        finally:
+            if self._side is not None:
+                self._leave(self._side)
+
+    async def _step(self) -> _Answer | None:
+        """Make the next call, or wait for the one that runs beside it."""
+        side = self._side
+        if side is not None:
+            if side.answer is not None:
+                return self._taken(side)
+            if side.trial is None or not side.trial.probe:
+                return await self._await_side(side)
+        chosen = await self._next()
+        return await (
+            self._last_resort() if chosen is None else self._attempt(chosen[0], chosen[1], probe=chosen[2])
+        )
+
+    def consider(self) -> None:
+        """Ask the next target too, if the one that is being asked answers nobody. Called by the watch."""
+        trial = self._now
+        if trial is None or self._side is not None:
+            return
+        if hedge.hangs(self._upstreams.health, trial.target, trial.began, stream=trial.stream):
+            self._hedge(paid=True)
+
+    # Whom to ask
+
+    async def _next(self) -> tuple[Target, Provider, bool] | None:
+        """The next target that may be asked now, and whether that is its probe; None where there is none."""
+        upstreams, exchange = self._upstreams, self._exchange
+        for target in tuple(self._remaining):
+            self._may_go_on()
+            provider = upstreams.providers.get(target.provider)
+            if provider.ready(target.model) > 0 or upstreams.health.wait(target) > 0:
+                continue
+            if self._calls and not self._pay(target):
+                continue
+            admitted = upstreams.health.admits(target)
+            self._remaining.remove(target)
+            try:
+                await reserve(exchange, target)
+            except BudgetExceeded as error:  # another may cost less
+                self._failures.append((target, error))
+                if admitted == "probe":
+                    upstreams.health.let_go(target, began=upstreams.health.began(target))
+                continue
+            self._may_go_on()
+            return target, provider, admitted == "probe"
+        return None
+
+    def _may_go_on(self) -> None:
+        """Raise where no further call may go out: the caller has left, or all of the time is up."""
+        left = self._exchange.left
+        if left is not None:
+            raise left
+        if self._calls and monotonic() >= self._total:
+            raise self._verdict()
+
+    def _pay(self, target: Target) -> bool:
+        """Pay for asking a target after another; one that is well is asked in any case."""
+        if self._is_immediate(target):
+            self._budget.spend()
+            return True
+        if self._calls >= self._most:
+            return False
+        if self._often(target) == 0.0:
+            self._budget.spend()
+            return True
+        return self._budget.take()
+
+    def _is_immediate(self, target: Target) -> bool:
+        """Whether a target is asked again at once: for its connection or its key, not for itself."""
+        return self._called is not None and target in self._called
+
+    def _often(self, target: Target) -> float:
+        """How often a target fails, where that is often."""
+        rate = self._upstreams.health.error_rate(target)
+        return rate if rate > _UNWELL_RATE else 0.0
+
+    # One call
+
+    async def _attempt(self, target: Target, provider: Provider, *, probe: bool) -> _Answer | None:
+        """Ask one target. None is that it failed and another may be asked; a second call may be under way."""
+        exchange, upstreams = self._exchange, self._upstreams
+        trial = Trial(exchange, target, upstreams.health, hedge=self._side is not None, probe=probe)
+        exchange.target = target
+        self._calls += 1
+        if probe and self._remaining and self._side is None:
+            return await self._probe(trial, provider)
+        timeouts = exchange.timeouts
+        assert timeouts is not None
+        timer = None
+        if self._remaining and self._side is None:
+            timer = self._timer(target)
+            exchange.waiting = self
+        exchange.deadline = (
+            min(self._total, trial.began + timeouts.first_token) if exchange.stream else self._total
+        )
+        self._now = trial
+        exchange.interruptible = True
+        try:
+            answer = await self._call(trial, provider)
+        except asyncio.CancelledError:
+            reason = exchange.interruption()
+            lose(exchange, trial)
+            if reason is None:
+                trial.let_go()
+                raise
+            error = reason
+        except MainspringError as failure:
+            error = failure
+        except BaseException:  # a bug of ours says nothing of the target
+            trial.let_go()
+            raise
+        else:
+            self._won(trial)
+            return answer
+        finally:
+            exchange.interruptible = False
+            exchange.waiting = self._now = None
+            if timer is not None:
+                timer.cancel()
+        return self._failed(trial, error)
+
+    def _failed(self, trial: Trial, error: MainspringError) -> _Answer | None:
+        """Note a failure. Returns what the other call has brought, if it has."""
+        target, side = trial.target, self._side
+        if isinstance(error, Outrun):
+            trial.outrun()
+            return self._taken(side)
+        dropped = is_dropped(error)
+        again = dropped and (self._dropped is None or target not in self._dropped)
+        trial.failed(error, repeated=dropped and not again)
+        self._failures.append((target, error))
+        if isinstance(error, ClientGone):
+            raise error
+        if side is not None and side.answer is not None:
+            return self._taken(side)
+        if not another_target_may_cure(error):
+            raise error
+        if again:
+            self._dropped = self._dropped or set()
+            self._dropped.add(target)
+        if again or self._has_another_key(target, error):
+            self._remaining.insert(0, target)
+            self._most += 1
+        self._called = self._called or Counter()
+        self._called[target] += 1
+        drop_frames(error)
+        return None
+
+    def _has_another_key(self, target: Target, error: MainspringError) -> bool:
+        """Whether the provider has another key that may be used now; each is tried once."""
+        if not another_key_may_cure(error):
+            return False
+        provider = self._upstreams.providers.get(target.provider)
+        self._keys += 1
+        usable = sum(key.usable for key in provider.pool.keys)
+        return self._keys < usable and provider.ready(target.model) == 0
+
+    def _won(self, trial: Trial) -> None:
+        exchange = self._exchange
+        exchange.target, exchange.seen, exchange.attempt = trial.target, trial.seen, trial.record
+        if not trial.stream:
+            trial.succeeded()
+
+    # The call beside it
+
+    def _timer(self, target: Target) -> asyncio.TimerHandle | None:
+        """Set the time for a hedge, where the route has them."""
+        plan, upstreams = self._plan, self._upstreams
+        if plan.hedge is None:
+            return None
+        upstreams.hedges(plan).earn()
+        seconds = hedge.delay(plan.hedge, upstreams.health, target, stream=self._exchange.stream)
+        if seconds is None:
+            return None
+        return asyncio.get_running_loop().call_later(seconds, self._hedge)
+
+    def _hedge(self, *, paid: bool = False) -> None:
+        """Begin a call beside the one that is under way, at a target that is well.
+
+        Args:
+            paid: it goes to the budget of extra calls, not to that of the route's hedges.
+        """
+        plan, upstreams = self._plan, self._upstreams
+        if self._side is not None or self._calls >= self._most:
+            return
+        target = next((t for t in self._remaining if upstreams.is_well(t)), None)
+        if target is None:
+            return
+        if paid:
+            self._budget.spend()
+        elif not upstreams.hedges(plan).take():
+            return
+        self._remaining.remove(target)
+        self._calls += 1
+        side: Side[_Answer] = Side()
+        self._begin(side, self._hedged(side, target))
+
+    async def _hedged(self, side: Side[_Answer], target: Target) -> None:
+        try:
+            await reserve(self._exchange, target)
+        except MainspringError as error:
+            side.error = error
+            return
+        trial = Trial(self._exchange, target, self._upstreams.health, hedge=True)
+        provider = self._upstreams.providers.get(target.provider)
+        await side.run(trial, self._call(trial, provider), self._seconds())
+
+    async def _probe(self, trial: Trial, provider: Provider) -> _Answer | None:
+        """Ask a target that may be back: for a moment alone, then beside the next one."""
+        seconds = hedge.probe_seconds(
+            self._upstreams.health, trial.target, stream=trial.stream, most=self._seconds()
+        )
+        side: Side[_Answer] = Side(trial)
+        self._begin(side, side.run(trial, self._call(trial, provider), seconds))
+        return await self._await_side(side, hedge.PROBE_PAUSE)
+
+    def _begin(self, side: Side[_Answer], work: Awaitable[None]) -> None:
+        self._side = side
+        side.task = asyncio.ensure_future(work)
+        assert side.task is not None
+        hedge.when_done(side.task, lambda: self._side_done(side))
+
+    def _side_done(self, side: Side[_Answer]) -> None:
+        """The second call has ended: its answer ends the wait for the first."""
+        assert side.task is not None
+        bug = side.task.exception()
+        if bug is not None:
+            _log.error(
+                "unexpected_error", request_id=self._exchange.id, error=type(bug).__name__, exc_info=bug
+            )
+            if side.trial is not None:
+                side.trial.let_go()
+        if side.answer is None:
+            return
+        if side.left:
+            assert side.trial is not None
+            self._drop(side.answer)
+            side.trial.succeeded()
+        elif self._now is not None:
+            self._exchange.interrupt(Outrun("Another target has answered."))
+
+    async def _await_side(self, side: Side[_Answer], seconds: float | None = None) -> _Answer | None:
+        """Wait for the second call. None is that it has failed, or still runs after these seconds."""
+        exchange = self._exchange
+        assert side.task is not None
+        exchange.deadline = self._total
+        exchange.interruptible = True
+        try:
+            await asyncio.wait({side.task}, timeout=seconds)
+        except asyncio.CancelledError:
+            reason = exchange.interruption()
+            if reason is None:
+                raise
+            raise reason from None
+        finally:
+            exchange.interruptible = False
+        if not side.task.done():
+            return None
+        if side.answer is not None:
+            return self._taken(side)
+        self._side = None
+        side.task.result()  # a bug of ours is no failure of the target
+        if side.error is not None and side.trial is not None:
+            self._failed_beside(side.trial, side.error)
+        return None
+
+    def _failed_beside(self, trial: Trial, error: MainspringError) -> None:
+        self._failures.append((trial.target, error))
+        if isinstance(error, ProviderTimeout):
+            lose(self._exchange, trial)
+        self._called = self._called or Counter()
+        self._called[trial.target] += 1
+        if not another_target_may_cure(error):
+            raise error
+
+    def _taken(self, side: Side[_Answer] | None) -> _Answer:
+        assert side is not None
+        assert side.trial is not None
+        assert side.answer is not None
+        self._side = None
+        self._won(side.trial)
+        return side.answer
+
+    def _leave(self, side: Side[_Answer]) -> None:
+        """Give up the second call; a probe goes on until health knows how it ends, unless the caller left."""
+        exchange, trial, task = self._exchange, side.trial, side.task
+        self._side = None
+        assert task is not None
+        if trial is not None and trial.open:
+            lose(exchange, trial)
+            if side.answer is not None:
+                self._drop(side.answer)
+                trial.succeeded()
+                trial.record.outcome = "cancelled"
+            elif trial.probe and exchange.attempt is not None:
+                side.left = True
+                trial.leave_behind()
+                self._upstreams.keep(task)
+                return
+            elif exchange.attempt is None:
+                trial.let_go()
+            else:
+                trial.outrun()
+        task.cancel()
+
+    def _seconds(self) -> float:
+        """How long a call may take from now."""
+        timeouts = self._exchange.timeouts
+        assert timeouts is not None
+        left = max(0.0, self._total - monotonic())
+        return min(left, timeouts.first_token) if self._exchange.stream else left
+
+    # When nobody is left
+
+    async def _last_resort(self) -> _Answer | None:
+        """Wait for the second call, or ask one of the targets again after a pause."""
+        if self._side is not None:
+            return await self._await_side(self._side)
+        chosen = self._repeatable()
+        if chosen is None:
+            raise self._verdict()
+        target, seconds = chosen
+        if not self._budget.take():
+            raise self._verdict()
+        await self._sleep(seconds)
+        # It was paid for here, and is not asked for anything else.
+        provider = self._upstreams.providers.get(target.provider)
+        admitted = self._upstreams.health.admits(target)
+        if admitted == "open" or provider.ready(target.model) > 0:
+            raise self._verdict()
+        await reserve(self._exchange, target)
+        self._may_go_on()
+        return await self._attempt(target, provider, probe=admitted == "probe")
+
+    def _repeatable(self) -> tuple[Target, float] | None:
+        """The target that may be asked again soonest, and after how many seconds."""
+        if self._calls >= self._most:
+            return None
+        best: tuple[Target, float] | None = None
+        for target, error in self._failures:
+            if not a_repeat_may_cure(error):
+                continue
+            wait = self._wait(target)
+            if error.retry_after is not None and not another_key_may_cure(error):
+                wait = max(wait, error.retry_after)
+            if wait > _LONGEST_WAIT:
+                continue
+            seconds = pause(self._called[target] if self._called else 1, self._plan.retry.backoff, wait)
+            if monotonic() + seconds < self._total and (best is None or seconds < best[1]):
+                best = target, seconds
+        return best
+
+    async def _sleep(self, seconds: float) -> None:
+        """Pause; a caller who leaves ends it."""
+        exchange = self._exchange
+        exchange.deadline = self._total
+        exchange.interruptible = True
+        try:
+            self._may_go_on()
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            reason = exchange.interruption()
+            if reason is None:
+                raise
+            raise reason from None
+        finally:
+            exchange.interruptible = False
+
+    def _wait(self, target: Target) -> float:
+        """Seconds until a target may be asked, as its keys and its breaker say."""
+        upstreams = self._upstreams
+        ready = upstreams.providers.get(target.provider).ready(target.model)
+        return max(ready, upstreams.health.wait(target))
+
+    def _verdict(self) -> MainspringError:
+        """The error of a request that nobody answered: the most useful one, with the soonest time to come back."""
+        exchange = self._exchange
+        self._add_those_that_rest()
+        if self._failures:
+            target, error = max(self._failures, key=lambda failure: usefulness(failure[1]))
+            exchange.target = target
+        else:
+            error = NoTargetAvailable(
+                f"No target of {exchange.envelope.model!r} can be asked now: every one of them failed too often.",
+                remedy="Try again later; `mainspring providers` says how they are.",
+            )
+        soonest = min(map(self._back_in, self._plan.targets), default=math.inf)
+        if error.retryable and soonest < math.inf and (soonest > 1 or error.retry_after is not None):
+            error.retry_after = max(1, math.ceil(soonest))
+        return error
+
+    def _add_those_that_rest(self) -> None:
+        """Let the providers that were not called say why, so that this may be told."""
+        for target in self._remaining:
+            provider = self._upstreams.providers.get(target.provider)
+            if provider.ready(target.model) > 0:
+                try:
+                    provider.pool.choose(target.model)
+                except ProviderCoolingDown as error:
+                    self._failures.append((target, error))
+
+    def _back_in(self, target: Target) -> float:
+        """Seconds until a target that did not answer may answer."""
+        wait = self._wait(target)
+        for failed, error in self._failures:
+            if failed == target and not isinstance(error, ProviderCoolingDown):
+                if not a_repeat_may_cure(error) and not isinstance(error, ProviderTimeout):
+                    return math.inf
+                wait = max(wait, error.retry_after or _AGAIN_SECONDS)
+        return wait

@@ -1,0 +1,94 @@
+"""What an error of a call means: who may cure it, and how much it tells the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mainspring.base.errors import (
+    ClientGone,
+    ContextLengthExceeded,
+    InvalidRequest,
+    LocalModelError,
+    MainspringError,
+    Overloaded,
+    ProviderCoolingDown,
+    ProviderError,
+    ProviderProtocolError,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnreachable,
+    StreamCut,
+)
+
+if TYPE_CHECKING:
+    from mainspring.ledger.types import Outcome
+
+#: An answer with one of these says that the request itself is wrong: another target would say the same.
+_CALLERS_FAULT = frozenset({400, 405, 413, 414, 415, 422, 431})
+#: These are about the key that a call was made with.
+_KEYS_FAULT = frozenset({401, 403, 429})
+#: The same target may answer these well a little later.
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+#: Error types that no waiting cures, whatever their status.
+_SPENT = frozenset({"insufficient_quota", "billing_error", "credit_balance_too_low"})
+
+_OUTCOMES: tuple[tuple[type[MainspringError], Outcome], ...] = (
+    (ProviderRefused, "refused"),
+    (ProviderUnreachable, "unreachable"),
+    (ProviderTimeout, "timeout"),
+    (ProviderProtocolError, "protocol"),
+    (StreamCut, "cut"),
+    (ClientGone, "cancelled"),
+)
+
+
+def outcome_of(error: MainspringError) -> Outcome:
+    """The word of the ledger for how an attempt ended."""
+    return next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), "failed")
+
+
+def another_target_may_cure(error: MainspringError) -> bool:
+    """Whether another target may answer what failed with this error."""
+    if isinstance(error, ProviderRefused):
+        return error.upstream_status not in _CALLERS_FAULT
+    if isinstance(error, ContextLengthExceeded):
+        return False
+    # What cannot be said in one provider's protocol may be said in that of another.
+    return isinstance(error, ProviderError | LocalModelError | Overloaded | InvalidRequest)
+
+
+def another_key_may_cure(error: MainspringError) -> bool:
+    """Whether another key of the same provider may."""
+    return isinstance(error, ProviderRefused) and error.upstream_status in _KEYS_FAULT
+
+
+def a_repeat_may_cure(error: MainspringError) -> bool:
+    """Whether the same target may, a little later. One that was silent for the whole of its time is not asked again."""
+    if isinstance(error, ProviderRefused):
+        return error.upstream_status in _PASSING and error.upstream_type not in _SPENT
+    return isinstance(error, ProviderUnreachable | StreamCut)
+
+
+def is_dropped(error: MainspringError) -> bool:
+    """Whether a kept connection broke as the call was written to it, which says nothing about the target."""
+    return isinstance(error, ProviderUnreachable) and error.dropped
+
+
+def usefulness(error: MainspringError) -> int:
+    """How much an error tells the caller of a request that failed everywhere; the highest is told.
+
+    First that a later try may help, and when; then that something is broken; last what only an operator can mend.
+    """
+    if isinstance(error, ProviderRefused):
+        if a_repeat_may_cure(error):
+            return 9 if error.retry_after is not None else 8
+        return 4 if error.upstream_status in _KEYS_FAULT else 3
+    if isinstance(error, ProviderCoolingDown):
+        return 7 if error.retry_after is not None else 1
+    ranks: tuple[tuple[type[MainspringError], int], ...] = (
+        (ProviderTimeout, 6),
+        (ProviderError, 5),
+        (Overloaded, 5),
+        (LocalModelError, 3),
+    )
+    return next((rank for kind, rank in ranks if isinstance(error, kind)), 2)
