@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mainspring.alerts.types import EVERY, Alert, Counts, Delivery, Silence
+from mainspring.alerts.types import Alert, Counts, Delivery, Silence, Silences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -199,19 +199,13 @@ def silence(connection: Connection, silence: Silence) -> None:
     )
 
 
-def silences(connection: Connection, now_us: int) -> dict[tuple[str, str], Silence]:
-    """What is silent now, by rule and subject."""
+def silences(connection: Connection, now_us: int) -> Silences:
+    """What is silent now."""
     rows = connection.rows(
         "SELECT rule, subject, until_us, created_us, created_by FROM alert_silences WHERE until_us > :now",
         now=now_us,
     )
-    return {(row[0], row[1]): Silence(*row) for row in rows}
-
-
-def silence_of(silences: dict[tuple[str, str], Silence], alert: Alert) -> Silence | None:
-    """The silence that holds for an alert, the longer one of two."""
-    found = [silences.get((alert.rule, subject)) for subject in (alert.subject, EVERY)]
-    return max((each for each in found if each is not None), key=lambda each: each.until_us, default=None)
+    return Silences({(row[0], row[1]): Silence(*row) for row in rows})
 
 
 # Messages.

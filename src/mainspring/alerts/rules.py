@@ -6,7 +6,7 @@ A rule compares a number with a threshold. It fires on the bad side of the thres
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -43,7 +43,7 @@ _NAMES: dict[Metric, str] = {
     "first_token_mean": "mean time to the first token",
     "budget": "budget",
     "provider_health": "provider",
-    "secret_age": "secret",
+    "secret_age": "age of a secret",
     "database_queue": "queue of the database",
 }
 #: What is watched without being told to. Each is replaced by a rule of the same name.
@@ -154,6 +154,13 @@ def _micro(text: str) -> int:
     return round(parse_seconds(text) * MILLION)
 
 
+def unit_of(metric: Metric) -> Literal["usd", "seconds", "share", "count"]:
+    """What a value of a metric counts, for programs."""
+    if metric == "spend":
+        return "usd"
+    return "seconds" if metric in _TIMES else "share" if metric in _SHARES else "count"
+
+
 def show(metric: Metric, value: int | None) -> str:
     """A value as people read it: `$12.5`, `7.2 %`, `850 ms`, `1200 requests`."""
     if value is None:
@@ -164,7 +171,10 @@ def show(metric: Metric, value: int | None) -> str:
         return f"{value / 10_000:.3g} %" if value < MILLION else f"{value / 10_000:.0f} %"
     if metric == "provider_health":
         return "unhealthy" if value else "healthy"
-    return _time(value) if metric in _TIMES else f"{value} {_COUNTS[metric]}"
+    if metric in _TIMES:
+        return _time(value)
+    unit = _COUNTS[metric]
+    return f"{value} {unit.removesuffix('s') if value == 1 else unit}"
 
 
 def _time(us: int) -> str:
@@ -187,7 +197,24 @@ def summary(rule: Rule, subject: str, value: int | None, threshold: int, detail:
             else f"{_NAMES[rule.metric]} {subject}: {show(rule.metric, value)}"
         )
     side = "above" if rule.high_is_bad else "below"
-    text = f"{_NAMES[rule.metric]} {show(rule.metric, value)}"
+    named = rule.metric not in {"requests", "tokens"}  # the unit names them
+    text = f"{_NAMES[rule.metric]} {show(rule.metric, value)}" if named else show(rule.metric, value)
     text += f" over {rule.over}" if rule.windowed else ""
     text += f" ({side} {show(rule.metric, threshold)})"
     return f"{text[:1].upper()}{text[1:]}{f' for {about}' if about else ''}"
+
+
+def describe(rule: Rule) -> str:
+    """A rule in words: `error rate above 5 % over 5m, per provider`."""
+    if rule.metric == "provider_health":
+        text = "providers whose breaker is not closed"
+    elif rule.metric == "budget":
+        text = f"budgets of which {show(rule.metric, rule.threshold)} is spent"
+    else:
+        side = "above" if rule.high_is_bad else "below"
+        named = "" if rule.metric in _COUNTS else f"{_NAMES[rule.metric]} "
+        text = f"{named}{side} {show(rule.metric, rule.threshold)}"
+    text += f" over {rule.over}" if rule.windowed else ""
+    text += "".join(f", {key} {value}" for key, value in rule.where.items())
+    text += f", for each {rule.per}" if rule.per else ""
+    return text + (f", lasting {rule.lasting_us / MILLION:g} s" if rule.lasting_us else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mainspring.alerts import messages, queries
 from mainspring.alerts.delivery import CLAIM_SECONDS, Sender
 from mainspring.alerts.lease import Lease
-from mainspring.alerts.rules import compile_rules
+from mainspring.alerts.rules import compile_rules, describe
 from mainspring.alerts.telling import Manners
 from mainspring.alerts.types import (
     EVERY,
@@ -20,6 +20,7 @@ from mainspring.alerts.types import (
     DeliveryPage,
     Message,
     Silence,
+    Silences,
 )
 from mainspring.alerts.watch import Watch
 from mainspring.base.clock import monotonic, now_us
@@ -93,6 +94,11 @@ class Alerts:
         """The kinds of the channels, by name."""
         return {name: channel.kind for name, channel in self._settings.channels.items()}
 
+    @property
+    def rules(self) -> list[tuple[str, str]]:
+        """What is watched: names, and each rule in words."""
+        return [] if self._watch is None else [(name, describe(r)) for name, r in self._watch.rules.items()]
+
     def open_count(self, tenant: str | None) -> int:
         """Open alerts that may be seen, from memory; None sees all."""
         return sum(self.counts.open.values()) if tenant is None else self.counts.open.get(tenant, 0)
@@ -156,8 +162,8 @@ class Alerts:
             raise _unknown(alert_id)
         return found
 
-    async def silences(self) -> dict[tuple[str, str], Silence]:
-        """What is silent now, by rule and subject (`*` is every subject)."""
+    async def silences(self) -> Silences:
+        """What is silent now."""
         return await self._database.read(lambda c: queries.silences(c, now_us()))
 
     async def deliveries(

@@ -44,7 +44,7 @@ def tell(
     silences = queries.silences(connection, now_us)
     told = 0
     for alert in alerts:
-        event = _event(alert, queries.silence_of(silences, alert), manners, now_us)
+        event = _event(alert, silences.of(alert), manners, now_us)
         if event is None:
             continue
         rule = rules.get(alert.rule)

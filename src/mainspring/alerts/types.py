@@ -73,6 +73,17 @@ class Silence(NamedTuple):
     created_by: str | None
 
 
+class Silences(NamedTuple):
+    """What is silent now, by rule and subject."""
+
+    by_subject: dict[tuple[str, str], Silence]
+
+    def of(self, alert: Alert) -> Silence | None:
+        """The silence that holds for an alert, the longer one of two."""
+        found = [self.by_subject.get((alert.rule, subject)) for subject in (alert.subject, EVERY)]
+        return max((each for each in found if each is not None), key=lambda each: each.until_us, default=None)
+
+
 class Delivery(msgspec.Struct, kw_only=True):
     """A message to a channel. Its `id` goes with it, so that receivers can drop doubles.
 
@@ -91,6 +102,11 @@ class Delivery(msgspec.Struct, kw_only=True):
     attempted_us: int | None = None
     refused: bool = False
     error: str | None = None
+
+    @property
+    def standing(self) -> str:
+        """Its state for people: `failing` is pending after an attempt that did not succeed."""
+        return "failing" if self.state == "pending" and self.error is not None else self.state
 
 
 class DeliveryPage(NamedTuple):

@@ -170,6 +170,7 @@ class Runtime:
             self.ledger,
             {
                 "database_queue": lambda: states.database_queue(self.database),
+                "provider_health": lambda: states.provider_health(self.health),
                 "secret_age": lambda: states.secret_age(self.ages, self._pools()),
             },
         )

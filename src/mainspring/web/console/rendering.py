@@ -88,7 +88,9 @@ def page(
         status: the HTTP status.
         **values: what the template shows.
     """
-    text = fragment(template, base=base(request), visitor=visitor, **values)
+    alerts = request.app.state.runtime.alerts
+    open_alerts = alerts.open_count(visitor.scope) if visitor is not None else 0
+    text = fragment(template, base=base(request), visitor=visitor, open_alerts=open_alerts, **values)
     return HTMLResponse(text, status)
 
 
