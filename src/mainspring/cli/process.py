@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -28,6 +29,9 @@ KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
 #: A Ctrl-C reaches the supervisor and the workers at once; a second one in this time is the same one.
 _SAME_SIGNAL_SECONDS = 1.0
+#: Objects made before the collector looks at the youngest, and rounds of it before it looks at the older ones. Requests
+#: leave no cycles behind, so that looking after every 700, as is the default, finds nothing and costs a tenth.
+_COLLECT_AFTER = (10_000, 20, 20)
 
 _log = get_logger(__name__)
 
@@ -95,6 +99,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the application and listen."""
         await super().startup(sockets)
+        _set_apart()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         if self._parent is not None:
@@ -131,6 +136,13 @@ class _Server(uvicorn.Server):
         asyncio.get_running_loop().remove_reader(self._parent)
         _log.warning("the supervisor is gone; stopping")
         self.handle_exit(signal.SIGTERM, None)
+
+
+def _set_apart() -> None:
+    """Let the collector pass over what is there for good: modules, routes, templates."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def bind(host: str, port: int) -> socket.socket:
