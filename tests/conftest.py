@@ -4,5 +4,6 @@ pytest_plugins = [
     "tests.support.databases",
     "tests.support.local_models",
     "tests.support.provider_server",
+    "tests.support.redis",
     "tests.support.server",
 ]

@@ -140,7 +140,11 @@ class Runtime:
 
     async def _start(self) -> None:
         settings = self.settings
-        self._shared = open_shared(settings.storage.shared, workers=settings.server.workers)
+        self._shared = open_shared(
+            settings.storage.shared,
+            workers=settings.server.workers,
+            timeout_seconds=settings.storage.shared_timeout_ms / 1000,
+        )
         self.limits = Limits(self._shared, settings.limits, self.meter)
         await self._shared.start()
         await self.drains.start()

@@ -108,7 +108,10 @@ class Settings(BaseSettings):
         for channel in document["alerts"]["channels"].values():
             for name in ("url", "secret", "password"):
                 channel[name] = channel[name] and redact(channel[name])
-        document["storage"] = {k: without_password(v) for k, v in document["storage"].items()}
+        document["storage"] = {
+            name: without_password(value) if isinstance(value, str) else value
+            for name, value in document["storage"].items()
+        }
         text = msgspec.json.encode(document, order="sorted")
         return hashlib.sha256(text).hexdigest()[:16], text
 

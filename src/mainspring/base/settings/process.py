@@ -38,6 +38,12 @@ class StorageSettings(Section):
         description="What processes share of limits: memory:// for one process, or redis://[:PASSWORD@]HOST[:PORT][/DATABASE],"
         " with rediss:// for TLS. Read at start only.",
     )
+    shared_timeout_ms: float = Field(
+        default=50,
+        gt=0,
+        le=10_000,
+        description="A Redis that takes longer to answer is as good as away: each process then lets its part through.",
+    )
     blobs: str = Field(
         default="file://.mainspring/blobs",
         description="Where large payloads go: file://PATH or s3://BUCKET/PREFIX.",

@@ -85,7 +85,7 @@ class Meters:
         now = self._clock()
         for ask in asks:
             key = ask.key
-            if ask.charge:
+            if ask.charge and ask.allowance.drains:
                 table = self._drained[hash(key) & _LAST_PART]
                 table[key] = max(table.get(key, 0.0), now) + ask.charge * ask.allowance.emission_us * parts
             if ask.reserve:

@@ -1,7 +1,7 @@
 """Meters in Redis or Valkey, shared by all processes of an instance; and what happens when the server is away.
 
 What is asked in one turn of the loop, or while the server is still busy with the batch before, goes out as one call
-of one script. A server that does not answer within `TIMEOUT_SECONDS` or breaks the connection is not asked again
+of one script. A server that does not answer in time or breaks the connection is not asked again
 until a probe has found it well: until then this process decides by its own meters, with every allowance divided by
 the number of processes that were seen alive last. Its meters begin where the shared ones stood when they were last
 heard of, and the shared ones go on where these have come to, so that neither going nor coming back lets through more
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mainspring.store.shared.resp import Address
     from mainspring.store.shared.types import Ask
 
-#: A server that takes longer is as good as away.
 TIMEOUT_SECONDS = 0.05
 _CONNECT_SECONDS = 1.0
 _PROBE_SECONDS = 0.25
@@ -73,6 +72,7 @@ class RedisShared:
     Args:
         address: of the server.
         processes: how many share it, until we are told.
+        timeout_seconds: a server that takes longer to answer is as good as away.
         clock: microseconds for the meters here; those there go by the server's clock.
         server_clock: microseconds in place of the server's clock, for those who want the same answers twice.
     """
@@ -82,10 +82,12 @@ class RedisShared:
         address: Address,
         *,
         processes: int = 1,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         clock: Callable[[], float] | None = None,
         server_clock: Callable[[], float] | None = None,
     ) -> None:
         self._address = address
+        self._timeout = timeout_seconds
         self._holder = new_id()
         self._server_clock = server_clock
         self.meters = Meters() if clock is None else Meters(clock)
@@ -159,7 +161,7 @@ class RedisShared:
                 self._enqueue(_Operation(HOLD, [_name(key, held=True)], [0]))
             leave = _Operation(LEAVE, [], [])
             self._enqueue(leave)
-            limit = monotonic() + 4 * TIMEOUT_SECONDS
+            limit = monotonic() + 4 * self._timeout
             while self._link is not None and (self._pending or self._flying) and monotonic() < limit:  # noqa: ASYNC110 - what is waited for has no event, and this happens once
                 await asyncio.sleep(0.001)
         if self._link is not None:
@@ -215,18 +217,18 @@ class RedisShared:
         now = 0.0 if self._server_clock is None else self._server_clock()
         argument = _encode([self._holder, LEASE_SECONDS * 1e6, now, operations])
         link.send([b"EVALSHA", _SHA, b"%d" % len(keys), *keys, argument], self._answered)
-        self._set_timer(TIMEOUT_SECONDS)
+        self._set_timer(self._timeout, first=True)
 
-    def _set_timer(self, seconds: float) -> None:
+    def _set_timer(self, seconds: float, *, first: bool) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
-        self._timer = loop.call_later(seconds, self._late, due, seconds == TIMEOUT_SECONDS)
+        self._timer = loop.call_later(seconds, self._late, due, first)
 
     def _late(self, due: float, first: bool) -> None:
         if first and asyncio.get_running_loop().time() - due > _STALL_SECONDS:
-            self._set_timer(TIMEOUT_SECONDS / 2)  # it was us; the answer may be waiting to be read
+            self._set_timer(self._timeout / 2, first=False)  # it was us; the answer may be waiting to be read
             return
-        self._lose(f"did not answer within {TIMEOUT_SECONDS * 1000:.0f} ms")
+        self._lose(f"did not answer within {self._timeout * 1000:.0f} ms")
 
     def _answered(self, answer: bytes | RedisError) -> None:
         if self._timer is not None:
@@ -317,7 +319,7 @@ class RedisShared:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await link.ask(b"SCRIPT", b"LOAD", _SCRIPT)
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timeout):
                 await link.ask(b"PING")
         except BaseException:  # whatever it was, nobody else will close this connection
             link.close()
