@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_NOT_ACCEPTED = Behaviour(status=401)
+
+
 class ProviderServer:
     """The server with its script and its memory.
 
@@ -35,7 +38,10 @@ class ProviderServer:
     def __init__(self, port: int = 0, keep: int = 20_000) -> None:
         self.port = port
         self.received: deque[Received] = deque(maxlen=keep)
+        #: The keys that it accepts; None accepts every one.
+        self.accepts: frozenset[str] | None = None
         self._script: dict[str, deque[str]] = defaultdict(deque)
+        self._keyed: dict[str, Behaviour] = {}
         self._known: dict[str, Behaviour] = {}
         self._numbers = itertools.count(1)
         self._connections: set[Connection] = set()
@@ -56,6 +62,13 @@ class ProviderServer:
             traits: as in a model's name, for example `status=500`, or an empty text for a good answer.
         """
         self._script[model].extend(traits)
+
+    def treat(self, key: str, traits: str) -> None:
+        """Answer calls with this key in this way, whatever the model; an empty text as for every other key."""
+        if traits:
+            self._keyed[key] = Behaviour.parse(f"+{traits}")
+        else:
+            self._keyed.pop(key, None)
 
     def requests(self, mark: str) -> list[Received]:
         """The requests whose body contains a text, oldest first."""
@@ -112,7 +125,11 @@ class ProviderServer:
         self._connections.add(connection)
         return connection
 
-    def _behaviour(self, model: str) -> Behaviour:
+    def _behaviour(self, model: str, key: str) -> Behaviour:
+        if self.accepts is not None and key not in self.accepts:
+            return _NOT_ACCEPTED
+        if key in self._keyed:
+            return self._keyed[key]
         script = self._script.get(model)
         if script:
             traits = script.popleft()
@@ -130,7 +147,7 @@ class _Tracked(Connection):
         self,
         number: int,
         record: Callable[[Received], None],
-        behaviour: Callable[[str], Behaviour],
+        behaviour: Callable[[str, str], Behaviour],
         register: set[Connection],
     ) -> None:
         super().__init__(number, record, behaviour)

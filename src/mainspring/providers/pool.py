@@ -97,7 +97,7 @@ class PooledKey:
         self.credit = 0.0
         #: By model: the headers of the last answer and when it came.
         self._answer: dict[str, tuple[Mapping[str, str], float]] = {}
-        self._headroom: dict[str, tuple[Headroom, float]] = {}
+        self._headroom: dict[str, Headroom] = {}
 
     @property
     def usable(self) -> bool:
@@ -111,6 +111,7 @@ class PooledKey:
             self._answer.clear()
             self._headroom.clear()
         self._answer[model] = (headers, monotonic())
+        self._headroom.pop(model, None)
 
     def headroom(self, model: str) -> tuple[Headroom, float] | None:
         """What was left after the last answer for a model, and how many seconds ago that was."""
@@ -118,9 +119,9 @@ class PooledKey:
         if told is None:
             return None
         read = self._headroom.get(model)
-        if read is None or read[1] != told[1]:
-            read = self._headroom[model] = (read_headroom(told[0]), told[1])
-        return read[0], monotonic() - read[1]
+        if read is None:
+            read = self._headroom[model] = read_headroom(told[0])
+        return read, monotonic() - told[1]
 
     def left(self, model: str) -> tuple[int | None, int | None]:
         """Requests and tokens left; None where nothing is known, or what is known is out of date."""

@@ -40,6 +40,7 @@ class Behaviour:
         words: the answer is this many words.
         input, cached, written, reasoning: token counts, in exclusive buckets.
         unknown: fields that no client knows are in the answer.
+        left: requests left of this minute, told in the headers of the dialect, if not negative.
     """
 
     status: int = 200
@@ -66,6 +67,7 @@ class Behaviour:
     written: int = 0
     reasoning: int = 0
     unknown: int = 0
+    left: int = -1
 
     @classmethod
     def parse(cls, model: str) -> Behaviour:

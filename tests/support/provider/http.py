@@ -55,6 +55,10 @@ class Received:
         """The first header of that name (lower case)."""
         return next((value for key, value in self.headers if key == name), None)
 
+    def key(self) -> str:
+        """The key that it carries; empty without one."""
+        return (self.header("authorization") or "").removeprefix("Bearer ") or self.header("x-api-key") or ""
+
     def document(self) -> Any:
         """The body as JSON."""
         return json.loads(self.body)
@@ -68,7 +72,10 @@ class Connection(asyncio.Protocol):
     """One connection: requests one after another, each answered by a task that dies with the connection."""
 
     def __init__(
-        self, number: int, record: Callable[[Received], None], next_behaviour: Callable[[str], Behaviour]
+        self,
+        number: int,
+        record: Callable[[Received], None],
+        next_behaviour: Callable[[str, str], Behaviour],
     ) -> None:
         self._number = number
         self._record = record
@@ -77,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._current: Received | None = None
+        self._limits: dict[str, str] = {}
         self._may_write = asyncio.Event()
         self._may_write.set()
 
@@ -163,7 +171,8 @@ class Connection(asyncio.Protocol):
             return
         spell = anthropic.error if "/messages" in path else openai.error
         document = _document(received.body)
-        behaviour = self._next_behaviour(str(document.get("model", "")))
+        behaviour = self._next_behaviour(str(document.get("model", "")), received.key())
+        self._limits = _limits(behaviour, received.path)
         if behaviour.pause:
             await asyncio.sleep(behaviour.pause)
         await self._fail_at("headers", behaviour)
@@ -223,7 +232,9 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         chunked = behaviour.framing != "close"
         framing = {"transfer-encoding": "chunked"} if chunked else {"connection": "close"}
-        await self._write(_head(200, {"content-type": "text/event-stream; charset=utf-8", **framing}))
+        await self._write(
+            _head(200, {"content-type": "text/event-stream; charset=utf-8", **self._limits, **framing})
+        )
         if behaviour.silence:
             await asyncio.sleep(behaviour.silence)
         pieces = _pieces(events, behaviour)
@@ -264,7 +275,12 @@ class Connection(asyncio.Protocol):
 
     def _whole(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         assert self._transport is not None
-        fields = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
+        fields = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **self._limits,
+            **(headers or {}),
+        }
         self._transport.write(_head(status, fields) + body)
 
     async def _write(self, data: bytes) -> None:
@@ -274,6 +290,20 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
         if not self._may_write.is_set():
             await self._may_write.wait()
+
+
+def _limits(behaviour: Behaviour, path: str) -> dict[str, str]:
+    """The headers that tell of the limits of a key, in the dialect."""
+    if behaviour.left < 0:
+        return {}
+    if "/messages" in path:
+        name, reset = "anthropic-ratelimit-requests", "2100-01-01T00:00:00Z"
+        return {f"{name}-limit": "1000", f"{name}-remaining": str(behaviour.left), f"{name}-reset": reset}
+    return {
+        "x-ratelimit-limit-requests": "1000",
+        "x-ratelimit-remaining-requests": str(behaviour.left),
+        "x-ratelimit-reset-requests": "1m0s",
+    }
 
 
 def _chunk(data: bytes) -> bytes:
