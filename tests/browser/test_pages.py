@@ -29,6 +29,7 @@ PAGES = [
     "/ledger/{long}",
     "/ledger/{cut}",
     "/keys",
+    "/providers",
     "/playground",
     "/nowhere",
 ]

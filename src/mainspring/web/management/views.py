@@ -50,10 +50,14 @@ class NewKey(Key, kw_only=True):
 
 
 class Attempt(msgspec.Struct, kw_only=True):
-    """One call to one target; times are milliseconds since the request was received."""
+    """One call to one target; times are milliseconds since the request was received.
+
+    `key` is the label of the provider's key that it was made with.
+    """
 
     provider: str
     model: str
+    key: str | None
     outcome: str
     status: int | None
     error: str | None
@@ -247,6 +251,7 @@ def _attempt(attempt: StoredAttempt, received_us: int) -> Attempt:
     return Attempt(
         provider=attempt.provider,
         model=attempt.model,
+        key=attempt.key,
         outcome=attempt.outcome,
         status=attempt.status,
         error=attempt.error,
