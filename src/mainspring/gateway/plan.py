@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from mainspring.base.errors import PermissionDenied
 from mainspring.providers.estimate import estimate_request
 from mainspring.providers.types import Operation
@@ -24,36 +22,25 @@ _SCHEMA = re.compile(rb'"type"\s*:\s*"json_schema"')
 #: Whatever is charged by another measure than its text: images, files and audio.
 _MEDIA = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image|input_audio|document|file|input_file)"')
 _EMPTY: dict[str, Any] = {}
+_NO_KINDS: frozenset[Need] = frozenset()
+_NOTHING = frozenset({b"", b"null", b"[]"})
+#: What an image, a page or a recording is charged at most, beyond its bytes.
+_MOST_OF_MEDIA = 1800
 #: Bytes of a token in most texts.
 _BYTES_PER_TOKEN = 4
-
-
-class _Limits(msgspec.Struct):
-    max_tokens: Any = None
-    max_completion_tokens: Any = None
-    max_output_tokens: Any = None
-
-
-class _Tools(msgspec.Struct):
-    tools: Any = None
-    functions: Any = None
-
-
-_decode_limits = msgspec.json.Decoder(_Limits).decode
-_decode_tools = msgspec.json.Decoder(_Tools).decode
 
 
 class RequestNeeds:
     """What routing may ask about a request; each answer is worked out when it is asked for, and once."""
 
-    __slots__ = ("_exchange", "_kinds", "_media", "_tokens", "size", "stream")
+    __slots__ = ("_exchange", "_found", "_kinds", "_tokens", "size", "stream")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self.stream = exchange.stream
         self.size = len(exchange.body)
         self._kinds: frozenset[Need] | None = None
-        self._media: bool | None = None
+        self._found: int | None = None
         self._tokens: int | None = None
 
     @property
@@ -84,13 +71,13 @@ class RequestNeeds:
 
     @property
     def most_input_tokens(self) -> int:
-        """The bytes of the body where it is text: no tokenizer makes more tokens than there are bytes."""
-        return self.input_tokens if self._has_media() else self.size
+        """The bytes of the body, and what images and files are charged: no tokenizer makes more tokens than bytes."""
+        return self.size + self._media() * _MOST_OF_MEDIA
 
     @property
     def rough_input_tokens(self) -> int:
         """A token for four bytes where it is text."""
-        return self.input_tokens if self._has_media() else self.size // _BYTES_PER_TOKEN
+        return self.input_tokens if self._media() else self.size // _BYTES_PER_TOKEN
 
     @property
     def input_tokens(self) -> int:
@@ -104,10 +91,7 @@ class RequestNeeds:
         """What the caller says of the length of the answer, in the words of any dialect."""
         if self._exchange.operation in (Operation.EMBEDDINGS, Operation.COUNT_TOKENS):
             return 0
-        body = self._exchange.body
-        if b'"max_' not in body:
-            return None
-        said = _decode_limits(body)
+        said = self._exchange.envelope
         limits = (said.max_tokens, said.max_completion_tokens, said.max_output_tokens)
         found = [limit for limit in limits if type(limit) is int and limit > 0]
         return min(found) if found else None
@@ -116,21 +100,24 @@ class RequestNeeds:
     def kinds(self) -> frozenset[Need]:
         """What it needs beyond text."""
         if self._kinds is None:
-            body = self._exchange.body
+            said = self._exchange.envelope
             found: list[Need] = []
-            if (b'"tools"' in body or b'"functions"' in body) and _has_tools(body):
+            if bytes(said.tools) not in _NOTHING or bytes(said.functions) not in _NOTHING:
                 found.append("tools")
-            if b"image" in body and _IMAGE.search(body):
+            if self._media() and _IMAGE.search(self._exchange.body):
                 found.append("vision")
-            if b'"json_schema"' in body and _SCHEMA.search(body):
+            if any(_SCHEMA.search(form) for form in (said.response_format, said.text, said.output_config)):
                 found.append("json_schema")
-            self._kinds = frozenset(found)
+            self._kinds = frozenset(found) if found else _NO_KINDS
         return self._kinds
 
-    def _has_media(self) -> bool:
-        if self._media is None:
-            self._media = _MEDIA.search(self._exchange.body) is not None
-        return self._media
+    def _media(self) -> int:
+        """How many images, files and recordings there are."""
+        found = self._found
+        if found is None:
+            body = self._exchange.body
+            found = self._found = len(_MEDIA.findall(body)) if b'"type"' in body else 0
+        return found
 
 
 def plan(exchange: Exchange, router: Router) -> None:
@@ -176,8 +163,3 @@ def allowed(principal: Principal, name: str) -> bool:
         return True
     provider, slash, _ = name.partition("/")
     return bool(slash) and f"{provider}/*" in models
-
-
-def _has_tools(body: bytes) -> bool:
-    said = _decode_tools(body)
-    return bool(said.tools or said.functions)

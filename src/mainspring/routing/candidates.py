@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Our counts of tokens are estimates: what passes the context by less than this may still fit.
 _SURELY = 1.3
+#: No usual text has more or fewer tokens than its size suggests by this factor.
+_SPREAD = 2
 _WORDS: dict[Need, str] = {"tools": "no tools", "vision": "no vision", "json_schema": "no JSON schema"}
 
 
@@ -25,13 +27,17 @@ class Candidate(msgspec.Struct, frozen=True):
 
     Attributes:
         target: where a call would go.
+        name: `provider/model`.
         weight: its share under `weighted`.
+        share: the same in words.
         capability: what is known of the model.
         lacks: what it surely cannot do.
     """
 
     target: Target
+    name: str
     weight: float
+    share: str
     capability: Capability
     lacks: frozenset[Need]
 
@@ -50,16 +56,28 @@ class Objection(msgspec.Struct, frozen=True):
     reason: str
 
 
-def candidate(target: Target, weight: float, capability: Capability) -> Candidate:
-    """A candidate with what it lacks."""
+def candidate(target: Target, weight: float, whole: float, capability: Capability) -> Candidate:
+    """A candidate with its share of all weights and with what it lacks."""
     can = {"tools": capability.tools, "vision": capability.vision, "json_schema": capability.json_schema}
-    lacks = frozenset(need for need in _WORDS if can[need] is False)
-    return Candidate(target=target, weight=weight, capability=capability, lacks=lacks)
+    return Candidate(
+        target=target,
+        name=str(target),
+        weight=weight,
+        share=f"weight {weight:g} of {whole:g}" if weight > 0 else "weight 0, a backup",
+        capability=capability,
+        lacks=frozenset(need for need in _WORDS if can[need] is False),
+    )
 
 
-def objection(candidate: Candidate, needs: Needs) -> Objection | None:
-    """What speaks against a candidate; None is nothing."""
-    if candidate.lacks:
+def objection(candidate: Candidate, needs: Needs, *, count: bool) -> Objection | None:
+    """What speaks against a candidate; None is nothing.
+
+    Args:
+        candidate: the target.
+        needs: what the request needs.
+        count: whether tokens are counted where the size leaves it open; if not, it stays in doubt.
+    """
+    if candidate.lacks and needs.kinds:
         missing = sorted(candidate.lacks & needs.kinds)
         if missing:
             return Objection(
@@ -70,15 +88,23 @@ def objection(candidate: Candidate, needs: Needs) -> Objection | None:
         reason = f"answers have {known.max_output_tokens} tokens at most, {needs.output_tokens} are asked for"
         return Objection(sure=True, need="output", reason=reason)
     if known.context_tokens is not None:
-        return _too_long(known.context_tokens, needs)
+        return _too_long(known.context_tokens, needs, count=count)
     return None
 
 
-def _too_long(context: int, needs: Needs) -> Objection | None:
-    if needs.most_input_tokens + (needs.output_tokens or 0) <= context:
+def _too_long(context: int, needs: Needs, *, count: bool) -> Objection | None:
+    most = needs.most_input_tokens
+    answer = needs.output_tokens or 0
+    if most + answer <= context:
         return None
-    asked, answered = needs.input_tokens, needs.output_tokens or 0
-    if asked + answered <= context:
+    rough = needs.rough_input_tokens
+    # Most requests are decided by their size: to count takes 0.1 ms for a kilobyte.
+    if _SPREAD * rough + answer <= context:
+        return None
+    if not count and rough <= _SPREAD * context:
+        return Objection(sure=False, need="context", reason=f"may be too long for {context} tokens")
+    asked = rough if rough > 2 * _SPREAD * context else needs.input_tokens
+    if asked + answer <= context:
         return None
     if asked <= _SURELY * context:
         return Objection(sure=False, need="context", reason=f"may be too long for {context} tokens")
@@ -88,5 +114,5 @@ def _too_long(context: int, needs: Needs) -> Objection | None:
 def roomy_bytes(candidates: Iterable[Candidate]) -> float:
     """Up to which size a request surely fits every candidate, whatever is in it."""
     contexts = [c.capability.context_tokens for c in candidates if c.capability.context_tokens is not None]
-    # A reference to an image or a file takes 36 bytes at least, and is charged like 1800 tokens at most.
-    return min(contexts) / 50 if contexts else float("inf")
+    # No tokenizer makes more tokens than bytes; four times that leaves room for images and files that are only named.
+    return min(contexts) / 4 if contexts else float("inf")

@@ -22,15 +22,14 @@ from mainspring.routing.strategies import Order, cheapest, failover, fastest, we
 from mainspring.routing.types import Plan, target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mainspring.base.settings import Settings
     from mainspring.providers import Providers
     from mainspring.routing.candidates import Candidate, Objection
-    from mainspring.routing.conditions import Rule
     from mainspring.routing.health import Health
     from mainspring.routing.routes import Choice
-    from mainspring.routing.types import Needs
+    from mainspring.routing.types import Needs, Target
 
 #: Plans for models that were named directly: callers choose these names, and memory must not grow with them.
 _MOST_DIRECT = 10_000
@@ -153,45 +152,36 @@ class Router:
         if not self._complete:
             return {}
         return {
-            name: (route.plan, route.choice.roomy_bytes)
+            name: (route.choice.plan, route.choice.roomy_bytes)
             for name, route in self._routes.items()
             if route.plain
         }
 
     def _decide(self, route: Route, needs: Needs, *, explain: bool = False) -> Plan:
-        rule: Rule | None = None
         choice = route.choice
-        for some, other in route.rules:
-            if some.holds(needs):
-                rule, choice = some, other
+        for rule, other in route.rules:
+            if rule.holds(needs):
+                choice = other
                 break
         fit, doubtful, passed = _fitting(choice, needs)
         if not fit and not doubtful:
-            raise _nothing_fits(route.name, rule, passed)
+            raise _nothing_fits(route.name, choice, passed)
         well, unwell = self._split(fit)
-        order = self._order(choice, well, needs) if well else failover(well)
+        order = self._order(choice, well, needs)
+        if not (order.why or doubtful or passed or unwell or explain):
+            return choice.plan
         last = [(c, against.reason) for c, against in doubtful] + [(c, "breaker open") for c in unwell]
-        targets = tuple(c.target for c in order.candidates) + tuple(c.target for c, _ in last)
-        # The usual request of a route without a choice keeps the plan that all have.
-        if not (explain or rule is not None or passed or last or order.why):
-            return msgspec.structs.replace(route.plan, targets=targets)
-        why = [route.plan.why]
-        if rule is not None:
-            why.append(rule.says)
-        if order.why:
-            why.append(order.why)
-        why += [f"passed over {c.target} ({against.reason})" for c, against in passed]
-        why += [f"{c.target} last ({reason})" for c, reason in last]
-        detail = _detail(order, last)
-        detail["strategy"] = choice.strategy
-        if rule is not None:
-            detail["rule"] = rule.says
-        if passed:
-            detail["passed_over"] = [_line(c, against.reason) for c, against in passed]
-        return msgspec.structs.replace(route.plan, targets=targets, why=", ".join(why), detail=detail)
+        targets = [c.target for c in order.candidates]
+        why = f"{choice.plan.why}, {order.why}" if order.why else choice.plan.why
+        for c, against in passed:
+            why += f", passed over {c.name} ({against.reason})"
+        for c, reason in last:
+            targets.append(c.target)
+            why += f", {c.name} last ({reason})"
+        return _as(choice.plan, tuple(targets), why, _detail(choice, order, last, passed))
 
-    def _order(self, choice: Choice, well: list[Candidate], needs: Needs) -> Order:
-        if len(well) == 1 or choice.strategy == "failover":
+    def _order(self, choice: Choice, well: Sequence[Candidate], needs: Needs) -> Order:
+        if len(well) < 2 or choice.strategy == "failover":  # noqa: PLR2004 - one is no choice
             return failover(well)
         if choice.strategy == "weighted":
             return weighted(well, self._draw)
@@ -199,7 +189,7 @@ class Router:
             return cheapest(well, needs, self._providers.prices)
         return fastest(well, needs, self._health, self._draw)
 
-    def _split(self, candidates: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+    def _split(self, candidates: Sequence[Candidate]) -> tuple[Sequence[Candidate], list[Candidate]]:
         """Those that may be called now, and those whose breaker is open."""
         health = self._health
         if not health.unwell:
@@ -229,15 +219,16 @@ _ENDLESS = float("inf")
 _Doubts = list[tuple["Candidate", "Objection"]]
 
 
-def _fitting(choice: Choice, needs: Needs) -> tuple[list[Candidate], _Doubts, _Doubts]:
+def _fitting(choice: Choice, needs: Needs) -> tuple[Sequence[Candidate], _Doubts, _Doubts]:
     """Those that can serve the request, those that may, and those that surely cannot."""
-    if not choice.picky and needs.size <= choice.roomy_bytes:
-        return list(choice.candidates), [], []
+    if needs.size <= choice.roomy_bytes and not (choice.picky and _may_object(choice, needs)):
+        return choice.candidates, [], []
     fit: list[Candidate] = []
     doubtful: _Doubts = []
     passed: _Doubts = []
     for c in choice.candidates:
-        against = objection(c, needs)
+        # A backup that is in doubt may stay so; who is asked first must be known to fit.
+        against = objection(c, needs, count=not fit or choice.strategy != "failover")
         if against is None:
             fit.append(c)
         else:
@@ -245,22 +236,45 @@ def _fitting(choice: Choice, needs: Needs) -> tuple[list[Candidate], _Doubts, _D
     return fit, doubtful, passed
 
 
-def _detail(order: Order, last: list[tuple[Candidate, str]]) -> dict[str, Any]:
+def _may_object(choice: Choice, needs: Needs) -> bool:
+    return bool(needs.kinds) or choice.limits_answers
+
+
+def _as(plan: Plan, targets: tuple[Target, ...], why: str, detail: dict[str, Any]) -> Plan:
+    return Plan(
+        targets=targets,
+        route=plan.route,
+        why=why,
+        timeouts=plan.timeouts,
+        payloads=plan.payloads,
+        retry=plan.retry,
+        hedge=plan.hedge,
+        resume=plan.resume,
+        fallback=plan.fallback,
+        detail=detail,
+    )
+
+
+def _detail(
+    choice: Choice, order: Order, last: list[tuple[Candidate, str]], passed: _Doubts
+) -> dict[str, Any]:
     """How it was decided, as it stands in the ledger: candidates in order, each with what decided about it."""
-    lines = [_line(c) for c in order.candidates]
-    for line, note in zip(lines, order.notes, strict=False):  # a strategy without a choice has no notes
-        line["note"] = note
-    return {"candidates": lines + [_line(c, reason) for c, reason in last]}
+    lines: list[dict[str, Any]] = [{"target": c.name} for c in order.candidates]
+    for line, value in zip(lines, order.values, strict=False):  # a strategy without a choice has no values
+        line[order.measure] = value
+    lines += [{"target": c.name, "note": reason} for c, reason in last]
+    detail: dict[str, Any] = {"strategy": choice.strategy, "candidates": lines}
+    if choice.rule is not None:
+        detail["rule"] = choice.rule.says
+    if passed:
+        detail["passed_over"] = [{"target": c.name, "note": against.reason} for c, against in passed]
+    return detail
 
 
-def _line(c: Candidate, note: str = "") -> dict[str, str]:
-    return {"target": str(c.target), "note": note} if note else {"target": str(c.target)}
-
-
-def _nothing_fits(route: str, rule: Rule | None, passed: _Doubts) -> RequestError:
-    where = f"the route {route!r}" + (f", {rule.says}," if rule is not None else "")
-    reasons = "; ".join(f"{c.target}: {o.reason}" for c, o in passed)
-    needs = {o.need for _, o in passed}
+def _nothing_fits(route: str, choice: Choice, passed: _Doubts) -> RequestError:
+    where = f"the route {route!r}" + (f", {choice.rule.says}," if choice.rule is not None else "")
+    reasons = "; ".join(f"{c.name}: {against.reason}" for c, against in passed)
+    needs = {against.need for _, against in passed}
     if needs == {"context"}:
         return ContextLengthExceeded(
             f"No target of {where} takes a request of this length ({reasons}).",

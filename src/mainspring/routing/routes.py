@@ -36,8 +36,13 @@ class Choice(msgspec.Struct, frozen=True):
 
     candidates: tuple[Candidate, ...]
     strategy: Strategy
-    #: Whether what a request needs may speak against one of them.
+    #: What its plans have in common; while nothing speaks against any target and none is chosen, the plan itself.
+    plan: Plan
+    #: The rule that it belongs to; None is the route itself.
+    rule: Rule | None
+    #: Whether what a request needs may speak against one of them, and whether the length of its answer may.
     picky: bool
+    limits_answers: bool
     #: Up to this size a request fits all of them.
     roomy_bytes: float
 
@@ -46,7 +51,6 @@ class Route(msgspec.Struct):
     """A route, ready for requests.
 
     Attributes:
-        plan: what its plans have in common; its targets are those of the route, as they stand.
         choice: where no rule holds.
         rules: in order, each with its own choice.
         plain: the plan is always the same while all targets are well and the request fits.
@@ -54,7 +58,6 @@ class Route(msgspec.Struct):
 
     name: str
     settings: RouteSettings
-    plan: Plan
     choice: Choice
     rules: tuple[tuple[Rule, Choice], ...]
     plain: bool
@@ -111,12 +114,17 @@ def _route(
     inherits: bool,
 ) -> Route:
     place: Location = ("routes", name)
-    choice = _choice(place, route, route.strategy, providers, capabilities)
+    base = msgspec.structs.replace(
+        common(settings, route, inherits=inherits), route=name, why=f"route {name}"
+    )
+    found = _candidates(place, route, providers, capabilities)
+    choice = _choice(found, route.strategy, base)
     rules = []
     for number, when in enumerate(route.when, 1):
         rule = Rule(number, when)
         strategy = when.strategy or ("weighted" if when.weights is not None else route.strategy)
-        rules.append((rule, _choice((*place, "when", number - 1), when, strategy, providers, capabilities)))
+        found = _candidates((*place, "when", number - 1), when, providers, capabilities)
+        rules.append((rule, _choice(found, strategy, base, rule)))
     _check_rules(place, [rule for rule, _ in rules])
     if isinstance(route.hedge, HedgeSettings) and all(
         len(some.candidates) == 1 for some in (choice, *(other for _, other in rules))
@@ -126,25 +134,37 @@ def _route(
             remedy="Add a target, or take the hedge out.",
             place=(*place, "hedge"),
         )
-    plan = msgspec.structs.replace(
-        common(settings, route, inherits=inherits),
-        targets=tuple(c.target for c in choice.candidates),
-        route=name,
-        why=f"route {name}",
+    plain = not rules and not choice.picky and choice.strategy == "failover"
+    return Route(name=name, settings=route, choice=choice, rules=tuple(rules), plain=plain)
+
+
+def _choice(found: list[Candidate], strategy: Strategy, base: Plan, rule: Rule | None = None) -> Choice:
+    """A choice among candidates; among one there is none, whatever the strategy is called."""
+    plan = msgspec.structs.replace(base, targets=tuple(c.target for c in found))
+    if rule is not None:
+        lines = [{"target": c.name} for c in found]
+        detail = {"strategy": strategy, "rule": rule.says, "candidates": lines}
+        plan = msgspec.structs.replace(plan, why=f"{plan.why}, {rule.says}", detail=detail)
+    limits_answers = any(c.capability.max_output_tokens is not None for c in found)
+    return Choice(
+        candidates=tuple(found),
+        strategy=strategy if len(found) > 1 else "failover",
+        plan=plan,
+        rule=rule,
+        picky=any(c.lacks for c in found) or limits_answers,
+        limits_answers=limits_answers,
+        roomy_bytes=roomy_bytes(found),
     )
-    alone = len(choice.candidates) == 1
-    plain = not rules and not choice.picky and (choice.strategy == "failover" or alone)
-    return Route(name=name, settings=route, plan=plan, choice=choice, rules=tuple(rules), plain=plain)
 
 
-def _choice(
+def _candidates(
     place: Location,
     described: RouteSettings | ConditionSettings,
-    strategy: Strategy,
     providers: Providers,
     capabilities: Capabilities,
-) -> Choice:
+) -> list[Candidate]:
     weights = described.weights or [1.0] * len(described.targets)
+    whole = sum(weights)
     found = []
     for text, weight in zip(described.targets, weights, strict=True):
         provider, slash, model = text.partition("/")
@@ -161,9 +181,8 @@ def _choice(
                 remedy=f"Configured are: {known}. A known provider appears when its key is set.",
                 place=(*place, "targets"),
             )
-        found.append(candidate(target(provider, model), weight, capabilities.of(provider, model)))
-    picky = any(c.lacks or c.capability.max_output_tokens is not None for c in found)
-    return Choice(candidates=tuple(found), strategy=strategy, picky=picky, roomy_bytes=roomy_bytes(found))
+        found.append(candidate(target(provider, model), weight, whole, capabilities.of(provider, model)))
+    return found
 
 
 def _check_rules(place: Location, rules: list[Rule]) -> None:
@@ -183,7 +202,7 @@ def _check_fallbacks(found: dict[str, Route]) -> None:
     """Every fallback route is there, and none leads back to where it began."""
     for name in found:
         chain = [name]
-        while (fallback := found[chain[-1]].plan.fallback) is not None and fallback.route is not None:
+        while (fallback := found[chain[-1]].choice.plan.fallback) is not None and fallback.route is not None:
             if fallback.route not in found:
                 raise ConfigError(
                     f"routes.{chain[-1]}.fallback.route: there is no route {fallback.route!r}.",

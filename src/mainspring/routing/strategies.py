@@ -1,7 +1,7 @@
 """Who is asked first, and in which order the others follow when it cannot answer.
 
-Every strategy gets the candidates that are well and can serve the request, and returns all of them in order, with a
-word on why for each. None of them waits for anything.
+Every strategy gets the candidates that are well and can serve the request, and returns all of them in order, with what
+decided about each. None of them waits for anything.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ class Order(msgspec.Struct, frozen=True):
 
     Attributes:
         candidates: the first is asked first.
-        notes: for each, what decided about it; empty where there is nothing to say.
         why: the decision in a few words; empty where there was none.
+        measure: what decided, as it is called in the ledger; empty where nothing did.
+        values: the measure of each candidate, None where it is not known.
     """
 
     candidates: Sequence[Candidate]
-    notes: Sequence[str] = ()
     why: str = ""
+    measure: str = ""
+    values: Sequence[float | None] = ()
 
 
 def failover(candidates: Sequence[Candidate]) -> Order:
@@ -51,7 +53,7 @@ def weighted(candidates: Sequence[Candidate], random: Callable[[], float]) -> Or
     Those of weight 0 are drawn only when nobody else is left, in the order of the route.
     """
     left = [candidate for candidate in candidates if candidate.weight > 0]
-    total = whole = sum(candidate.weight for candidate in left)
+    total = sum(candidate.weight for candidate in left)
     drawn: list[Candidate] = []
     while len(left) > 1:
         point = random() * total
@@ -64,8 +66,8 @@ def weighted(candidates: Sequence[Candidate], random: Callable[[], float]) -> Or
         total -= candidate.weight
     drawn += left
     drawn += [candidate for candidate in candidates if candidate.weight <= 0]
-    notes = [_share(candidate.weight, whole) for candidate in drawn]
-    return Order(drawn, notes, f"weighted, drawn with {notes[0]}")
+    weights = [candidate.weight for candidate in drawn]
+    return Order(drawn, f"weighted, drawn with {drawn[0].share}", "weight", weights)
 
 
 def cheapest(candidates: Sequence[Candidate], needs: Needs, prices: PriceTable) -> Order:
@@ -74,8 +76,9 @@ def cheapest(candidates: Sequence[Candidate], needs: Needs, prices: PriceTable) 
     usage = Usage(input=needs.rough_input_tokens, output=_USUAL_ANSWER if answer is None else answer)
     priced = [(prices.cost(c.target.provider, c.target.model, usage), c) for c in candidates]
     priced.sort(key=lambda pair: (pair[0] is None, pair[0] or 0))
-    notes = ["price unknown" if cost is None else f"about ${format_usd(cost)}" for cost, _ in priced]
-    return Order([candidate for _, candidate in priced], notes, f"cheapest, {notes[0]}")
+    least = priced[0][0]
+    why = "cheapest, no price is known" if least is None else f"cheapest, about ${format_usd(least)}"
+    return Order([c for _, c in priced], why, "cost_nusd", [cost for cost, _ in priced])
 
 
 def fastest(
@@ -93,9 +96,7 @@ def fastest(
         second = int(random() * (count - 1))
         # Of two places in a sorted list the smaller is the better one.
         loads.insert(0, loads.pop(min(first, second + (second >= first))))
-    notes = [f"load {load * 1000:.0f} ms" if load else "not known yet" for load, _ in loads]
-    return Order([candidates[place] for _, place in loads], notes, f"fastest, {notes[0]}")
-
-
-def _share(weight: float, whole: float) -> str:
-    return f"weight {weight:g} of {whole:g}" if weight > 0 else "a backup"
+    least = loads[0][0]
+    why = f"fastest, {least * 1000:.0f} ms by its load" if least else "fastest, to become known"
+    values = [round(load * 1000, 1) if load else None for load, _ in loads]
+    return Order([candidates[place] for _, place in loads], why, "load_ms", values)
