@@ -5,6 +5,7 @@ Both run on threads of their own, so that they serve tests with a loop and witho
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import threading
@@ -118,6 +119,16 @@ class WebhookReceiver:
         self.close()
 
 
+class _AnyPort(Controller):
+    """On a port that the system chooses."""
+
+    def _trigger_server(self) -> None:
+        """aiosmtpd asks itself whether it has started at the port that it was given, and 0 is none."""
+        assert isinstance(self.server, asyncio.Server)
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
 class MailReceiver:
     """A mail server that keeps what it accepts.
 
@@ -150,20 +161,17 @@ class MailReceiver:
             ) -> AuthResult:
                 return AuthResult(success=(data.login, data.password) == expected, handled=False)
 
-            options = {"authenticator": check, "auth_required": True}
+            options = {"authenticator": check, "auth_required": True, "auth_require_tls": starttls}
         if tls is not None and starttls:
             options |= {"tls_context": tls, "require_starttls": True}
-        self._controller = Controller(
+        self._controller = _AnyPort(
             self, hostname="127.0.0.1", port=0, ssl_context=None if starttls else tls, **options
         )
-        # aiosmtpd asks itself whether it has started at the port it was given, and 0 is none.
-        self._controller._trigger_server = lambda: None  # type: ignore[method-assign]
         self._controller.start()
 
     @property
     def port(self) -> int:
-        port: int = self._controller.server.sockets[0].getsockname()[1]
-        return port
+        return int(self._controller.port)
 
     async def handle_DATA(  # noqa: N802 - the name that aiosmtpd calls
         self, _server: SMTP, _session: Session, envelope: Envelope
@@ -172,7 +180,7 @@ class MailReceiver:
         if self.script:
             return self.script.popleft()
         assert isinstance(envelope.content, bytes)
-        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
         self.recipients.append(list(envelope.rcpt_tos))
         return "250 accepted"
 

@@ -65,6 +65,10 @@ async def send(channel: ChannelSettings, delivery: Delivery, password: str | Non
         raise NotTaken(
             f"the mail server cannot do what is asked of it ({type(error).__name__})", final=True
         ) from None
+    except UnicodeEncodeError:
+        raise NotTaken(
+            "the user name or the password has characters that SMTP cannot carry", final=True
+        ) from None
     except ssl.SSLCertVerificationError:
         raise NotTaken("the mail server's certificate is not trusted") from None
     except (smtplib.SMTPException, OSError) as error:

@@ -4,18 +4,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mainspring.alerts.rules import MILLION
 from mainspring.alerts.types import Reading
 from mainspring.base.clock import now_us
+from mainspring.base.money import format_usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mainspring.base.settings.alerts import Severity
+    from mainspring.budgets import Budgets, Crossing
     from mainspring.providers import Ages
     from mainspring.providers.pool import KeyPool
     from mainspring.routing import Health
     from mainspring.store import Database
 
 _DAY_US = 86_400_000_000
+#: Per cent: from when on a budget is a warning, and when it is used up.
+_MOST, _ALL = 80, 100
+
+
+async def budgets(room: Budgets) -> list[Reading]:
+    """One reading for each budget that has reached a threshold in its window: the share that is spent.
+
+    Raises:
+        StoreError: the database is away.
+    """
+    return [
+        Reading(
+            subject=f"{each.subject or 'budget'} ({each.budget})",
+            value=each.spent * MILLION // each.cap if each.cap else MILLION,
+            tenant=each.tenant,
+            window_us=each.window_us,
+            threshold=each.threshold * MILLION // 100,
+            severity=_severity(each.threshold),
+            detail=f"{each.threshold} % of the budget is spent: {_amount(each)}",
+        )
+        for each in await room.crossed()
+    ]
+
+
+def _severity(percent: int) -> Severity:
+    """A cap that is reached stops requests; one that is near will."""
+    return "critical" if percent >= _ALL else "warning" if percent >= _MOST else "info"
+
+
+def _amount(crossing: Crossing) -> str:
+    if crossing.unit == "usd":
+        return f"${format_usd(crossing.spent)} of ${format_usd(crossing.cap)}"
+    return f"{crossing.spent} of {crossing.cap} tokens"
 
 
 def provider_health(health: Health) -> list[Reading]:

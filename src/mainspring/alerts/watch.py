@@ -83,7 +83,7 @@ class Watch:
                 found[name] = await self._sources.read(rule, now, shared)
             except MainspringError as error:
                 _log.warning("alert_rule_unread", rule=name, reason=str(error))
-            self._not_before[name] = monotonic() + (monotonic() - began) * _SHARE if rule.windowed else 0.0
+            self._not_before[name] = monotonic() + (monotonic() - began) * _SHARE
         return found
 
     def _write(
