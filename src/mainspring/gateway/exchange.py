@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mainspring.base.settings import TimeoutSettings
     from mainspring.gateway.account import Loss
     from mainspring.gateway.attempts import Attempts
+    from mainspring.gateway.reserve import Cover
     from mainspring.gateway.types import Dialect, Sink
     from mainspring.keys.types import Principal, Subject
     from mainspring.ledger.types import Attempt, UsageSource
@@ -48,7 +49,6 @@ class Envelope(msgspec.Struct):
     messages: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
     prompt: msgspec.Raw = msgspec.Raw()
-
     # What a model must be able to do, and how long its answer may be.
     tools: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
@@ -58,6 +58,7 @@ class Envelope(msgspec.Struct):
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
+
 
 class Attribution(msgspec.Struct):
     """To whom and what an answer is put down."""
@@ -86,6 +87,7 @@ class Exchange:
         "closing",
         "content_sent",
         "cost_nusd",
+        "cover",
         "cut",
         "deadline",
         "degraded",
@@ -160,6 +162,8 @@ class Exchange:
         self.store_payloads = True
         # admit
         self.subject: Subject | None = None
+        # reserve
+        self.cover: Cover | None = None
         self.grant: Grant | None = None
         # call
         self.attempts: list[Attempt] = []

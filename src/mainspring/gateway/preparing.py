@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mainspring.base.errors import InvalidRequest
-from mainspring.gateway.rewrite import asking_for_usage, with_model
+from mainspring.gateway.rewrite import asking_for_usage, with_model, with_number
 from mainspring.providers.translate import UPSTREAMS, asking_for_rest, translation
+from mainspring.providers.translate.upstream_chat import takes_completion_limit
 from mainspring.providers.types import Call, Operation
 
 if TYPE_CHECKING:
@@ -54,12 +55,13 @@ def prepare(
         among: the provider's operations that may be used; None is all.
     """
     operation, spoken = _say(exchange.operation, provider, among)
+    asked = _limited(exchange, target, translated=spoken is not None)
     if spoken is None:
-        body = exchange.body
+        body = asked
         if exchange.envelope.model != target.model:
             body = with_model(body, target.model)
     else:
-        body = spoken.request(exchange.body, target.model)
+        body = spoken.request(asked, target.model)
     if exchange.stream and operation in STREAMS_OF_CHAT and target.provider in providers.asks_usage:
         body = asking_for_usage(
             body, _usage_wanted(exchange, body) if spoken is None else _said_options(body)
@@ -106,6 +108,19 @@ def _say(
         remedy="Choose a model of a provider that does.",
         param="model",
     )
+
+
+def _limited(exchange: Exchange, target: Target, *, translated: bool) -> bytes:
+    """The body, with a limit on the answer where a budget must have one."""
+    limit = exchange.cover.limits.get(target) if exchange.cover is not None else None
+    if limit is None:
+        return exchange.body
+    name = "max_tokens"
+    if exchange.operation is Operation.RESPONSES:
+        name = "max_output_tokens"
+    elif exchange.operation is Operation.CHAT and (translated or takes_completion_limit(target.model)):
+        name = "max_completion_tokens"
+    return with_number(exchange.body, name, limit)
 
 
 def _usage_wanted(exchange: Exchange, body: bytes) -> bool | None:

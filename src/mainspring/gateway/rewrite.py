@@ -69,6 +69,24 @@ def asking_for_usage(body: bytes, wanted: bool | None) -> bytes:
     return _encode(fields)
 
 
+def with_number(body: bytes, name: str, number: int) -> bytes:
+    """The body with a number at its top level, which it does not have there, or has as null.
+
+    Args:
+        body: a JSON object.
+        name: of the field.
+        number: its value.
+    """
+    if b'"%s"' % name.encode() not in body:
+        start = body.index(b"{") + 1
+        rest = body[start:].lstrip()
+        comma = b"" if rest.startswith(b"}") else b","
+        return b'{"%s":%d%s%s' % (name.encode(), number, comma, body[start:])
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    fields[name] = msgspec.Raw(b"%d" % number)
+    return _encode(fields)
+
+
 def checked_text(body: bytes) -> None:
     """Refuse what is not UTF-8; the decoder does not look into the strings that it skips.
 

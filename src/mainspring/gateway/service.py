@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mainspring.base.clock import monotonic
 from mainspring.base.errors import (
+    BudgetExceeded,
     ClientGone,
     InvalidRequest,
     MainspringError,
@@ -19,8 +20,10 @@ from mainspring.gateway.admit import admit, release
 from mainspring.gateway.authenticate import authenticate
 from mainspring.gateway.call import call_stream, call_whole
 from mainspring.gateway.fallback import Fallback
-from mainspring.gateway.plan import plan
+from mainspring.gateway.plan import RequestNeeds, plan
 from mainspring.gateway.relay import relay_stream, relay_whole
+from mainspring.gateway.reserve import Purse, step_down
+from mainspring.gateway.reserve import release as give_back
 from mainspring.gateway.resume import resume
 from mainspring.gateway.settle import settle
 from mainspring.gateway.upstreams import Upstreams
@@ -28,8 +31,11 @@ from mainspring.gateway.watch import Watch
 from mainspring.routing import Health, Router
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mainspring.base.settings import Settings
     from mainspring.base.telemetry import Meter
+    from mainspring.budgets import Budgets
     from mainspring.gateway.exchange import Exchange
     from mainspring.gateway.opening import AnswerStream
     from mainspring.keys import KeyRing
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from mainspring.providers import Providers
 
 _log = get_logger(__name__)
+_Answer = TypeVar("_Answer")
 _DEGRADED = "Answers that another route, a heuristic or a message gave in place of the route's targets."
 
 
@@ -53,6 +60,7 @@ class Gateway:
         meter: counts and times.
         limits: how much is let through; None for all.
         health: how the targets are, as far as this process knows; None begins anew.
+        budgets: what may be spent; None is all.
     """
 
     def __init__(  # noqa: PLR0917 - the rooms below, each once
@@ -65,6 +73,7 @@ class Gateway:
         meter: Meter,
         limits: Limits | None = None,
         health: Health | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._keys = keys
         self._ledger = ledger
@@ -72,6 +81,7 @@ class Gateway:
         self._limits = limits
         self._providers = providers
         self._config_hash = config_hash
+        self._purse = None if budgets is None else Purse(budgets, settings, providers)
         self.health = Health() if health is None else health
         self.planner = Router(settings, providers, self.health)
         self._upstreams = Upstreams(providers, self.health)
@@ -120,6 +130,7 @@ class Gateway:
             self.watch.discard(exchange)
             if exchange.grant is not None:
                 exchange.grant.release()
+            give_back(exchange)
             if exchange.error is not None:
                 drop_frames(exchange.error)
 
@@ -127,18 +138,34 @@ class Gateway:
         authenticate(exchange, self._keys)
         plan(exchange, self.planner)
         await admit(exchange, self._limits)
+        if self._purse is not None:
+            self._purse.open(exchange)
         if exchange.stream:
             try:
-                stream = await call_stream(exchange, self._upstreams)
+                stream = await self._within_budget(exchange, call_stream)
             except MainspringError as error:
                 stream = await self._fallback.stream(exchange, error)
             await relay_stream(exchange, stream, self._record, self._resume)
         else:
             try:
-                body = await call_whole(exchange, self._upstreams)
+                body = await self._within_budget(exchange, call_whole)
             except MainspringError as error:
                 body = await self._fallback.whole(exchange, error)
             await relay_whole(exchange, body, self._record)
+
+    async def _within_budget(
+        self, exchange: Exchange, call: Callable[[Exchange, Upstreams], Awaitable[_Answer]]
+    ) -> _Answer:
+        """Call, and where a budget has too little left for that, once more by the route that it names."""
+        try:
+            return await call(exchange, self._upstreams)
+        except BudgetExceeded as error:
+            if not step_down(
+                exchange, error, lambda route: self.planner.plan(route, lambda: RequestNeeds(exchange))
+            ):
+                raise
+            drop_frames(error)
+        return await call(exchange, self._upstreams)
 
     async def _resume(
         self, exchange: Exchange, stream: AnswerStream, error: MainspringError
@@ -179,7 +206,9 @@ class Gateway:
         exchange.recorded = True
         row, payload = settle(exchange, self._providers.prices, self._config_hash)
         release(exchange, self._limits, row)
-        await self._ledger.append(row, payload)
+        counters = self._purse.settle(exchange, row) if self._purse is not None else ()
+        if await self._ledger.append(row, payload, counters) and counters and self._purse is not None:
+            self._purse.budgets.committed(counters)
         self._count(exchange)
 
     async def _record_quietly(self, exchange: Exchange) -> None:

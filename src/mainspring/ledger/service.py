@@ -17,6 +17,7 @@ from mainspring.ledger.types import Page
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from mainspring.ledger.recorder import Counters
     from mainspring.ledger.types import Feedback, Inference, LedgerFilter, Payload, UsageRow
     from mainspring.store import BlobStore, Database
 
@@ -48,15 +49,17 @@ class Ledger:
         self._inline_bytes = inline_kb * 1024
         self._recorder = LedgerRecorder()
 
-    async def append(self, row: Inference, payload: Payload | None = None) -> None:
-        """Record an answer: returns when it is committed (`strict`) or queued (`relaxed`).
+    async def append(self, row: Inference, payload: Payload | None = None, counters: Counters = ()) -> bool:
+        """Record an answer: returns when it is committed (`strict`, True) or queued (`relaxed`, False).
+
+        `counters` are added in the transaction of the row, and so are there exactly when the row is.
 
         Waits while the queue is full. A row that is on its way is written even if the caller is cancelled.
 
         Raises:
             StoreError: the database refused the row.
         """
-        record = Record(row, payload)
+        record = Record(row, payload, counters=counters)
         if payload is not None and len(payload.request) + len(payload.response or b"") > self._inline_bytes:
             record = await self._pack(record, payload)
         await self._database.room()
@@ -64,6 +67,7 @@ class Ledger:
             await self._database.append(self._recorder, record)
         else:
             self._database.post(self._recorder, record)
+        return self._strict
 
     async def get(self, id: str, tenant: str | None = None) -> Inference | None:  # noqa: A002 - the public name of the field
         """One answer; None if there is none, or none of that tenant."""

@@ -11,6 +11,7 @@ from mainspring.base.logging import configure, get_logger
 from mainspring.base.secrets import Secrets
 from mainspring.base.settings import load, located
 from mainspring.base.telemetry import Meter
+from mainspring.budgets import Budgets
 from mainspring.gateway import Gateway
 from mainspring.keys import ADMIN_KEY_FILE, KeyRing
 from mainspring.ledger import Ledger
@@ -50,6 +51,7 @@ class Runtime:
             database, blobs, durability=settings.ledger.durability, inline_kb=settings.ledger.inline_kb
         )
         self.keys = KeyRing(database)
+        self.budgets = Budgets(database, self.keys)
         #: What references stand for, as it is now.
         self.secrets = Secrets(settings.secrets.reread_seconds)
         self.drains = Drains(database)
@@ -135,6 +137,7 @@ class Runtime:
         await self.secrets.close()
         await self.drains.close()
         await self.keys.close()
+        await self.budgets.close()
         await self.database.close()
         self.meter.close()
 
@@ -149,6 +152,7 @@ class Runtime:
         await self._shared.start()
         await self.drains.start()
         await self._put_in_force(settings, self.config_hash, self._document)
+        await self.budgets.start()
         await self.keys.bootstrap(settings.admin_key, ADMIN_KEY_FILE)
         await self.keys.start()
         self.drains.on_change = lambda: self.providers.apply(self.drains)
@@ -173,6 +177,7 @@ class Runtime:
         return Sources(
             self.ledger,
             {
+                "budget": lambda: states.budgets(self.budgets),
                 "database_queue": lambda: states.database_queue(self.database),
                 "provider_health": lambda: states.provider_health(self.health),
                 "secret_age": lambda: states.secret_age(self.ages, self._pools()),
@@ -193,6 +198,7 @@ class Runtime:
                 self.meter,
                 self.limits,
                 health=self.health,
+                budgets=self.budgets,
             )
         except ConfigError as error:
             raise located(error, self.file) from None

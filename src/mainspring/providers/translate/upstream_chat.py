@@ -17,6 +17,11 @@ _OPENAI = re.compile(r"(?:^|/)(?:gpt-(?!oss)|o\d|chatgpt|codex|computer-use)", r
 _UNREASONING = re.compile(r"(?:^|/)(?:gpt-3|gpt-4|chatgpt-4)", re.IGNORECASE)
 
 
+def takes_completion_limit(model: str) -> bool:
+    """Whether a model of chat is told the limit of its answer as `max_completion_tokens`."""
+    return _OPENAI.search(model) is not None
+
+
 class ChatUpstream:
     """A provider that serves chat; see `types.Upstream`."""
 
@@ -27,7 +32,7 @@ class ChatUpstream:
         """
         limit = take(chat, "max_completion_tokens")
         if limit is not None:
-            chat["max_completion_tokens" if _OPENAI.search(model) else "max_tokens"] = limit
+            chat["max_completion_tokens" if takes_completion_limit(model) else "max_tokens"] = limit
         chat.pop("reasoning_summary", None)
         if _UNREASONING.search(model):
             chat.pop("reasoning_effort", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mainspring.base.errors import MainspringError, NotFound, ProviderRefused
+from mainspring.base.errors import BudgetExceeded, MainspringError, NotFound, ProviderRefused
 from mainspring.web.refusals import headers_of, upstream_words
 
 _TYPES = {429: "rate_limit_error"}
@@ -45,6 +45,8 @@ class OpenAIDialect:
 def _detail(error: MainspringError, status: int) -> dict[str, str | int | None]:
     words = upstream_words(error)
     kind = _TYPES.get(status, "server_error" if status >= _SERVER_ERROR else "invalid_request_error")
+    if isinstance(error, BudgetExceeded):
+        kind = error.code  # as OpenAI names an account that has nothing left
     if words is None or words.message is None:
         ours = "model_not_found" if isinstance(error, NotFound) and error.param == "model" else error.code
         return {"message": str(error), "type": kind, "param": error.param, "code": ours}

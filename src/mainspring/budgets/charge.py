@@ -1,0 +1,244 @@
+"""The account of one request with the budgets that are about it: covered before each call, settled once, closed always."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from mainspring.base.clock import monotonic
+from mainspring.base.errors import BudgetExceeded, UnknownPrice
+from mainspring.budgets.holders import lasting
+from mainspring.budgets.refusals import exceeded, unknown_price
+
+if TYPE_CHECKING:
+    from mainspring.budgets.entry import Entry
+    from mainspring.budgets.lease import Lease
+    from mainspring.budgets.service import Budgets
+    from mainspring.keys.types import Subject
+    from mainspring.providers.prices import Rates
+
+_MILLION = 1_000_000
+#: A call whose answer has no limit is bounded by the model's maximum where that takes at most this part of what is left.
+_SMALL_PART = 64
+#: Else by what its answers usually have; where that is not known, by what this part of what is left pays.
+_FAIR_PART = 16
+#: No answer is held shorter than this.
+_SHORTEST = 256
+_SHORTEST_UNKNOWN, _LONGEST_UNKNOWN = 1024, 32_768
+#: A caller who waits for room looks again after so many seconds.
+_QUEUE_STEP = 0.1
+#: What others have snatched away is asked for again, but not for ever.
+_MOST_ASKED = 5
+
+
+class Bounds(NamedTuple):
+    """The most that a call can use, as far as the request says.
+
+    Attributes:
+        prompt: tokens of the prompt: no tokenizer makes more of it.
+        output: tokens of one answer; None where the request sets no limit.
+        maximum: the most that the model gives; None unknown.
+        choices: answers.
+        writes_cache: whether parts of the prompt may be billed as written to the provider's cache.
+        answers: whether there is an answer made of tokens at all.
+    """
+
+    prompt: int
+    output: int | None
+    maximum: int | None = None
+    choices: int = 1
+    writes_cache: bool = False
+    answers: bool = True
+
+
+class Hold:
+    """What one call has reserved."""
+
+    __slots__ = ("model", "output", "parts", "prompt", "provider")
+
+    def __init__(self, provider: str, model: str) -> None:
+        self.provider = provider
+        self.model = model
+        self.parts: list[tuple[Lease, int, int]] = []
+        #: The bounds before corrections, for learning.
+        self.prompt = 0
+        self.output = 0
+
+    def release(self) -> None:
+        """Give it up."""
+        for lease, nusd, tokens in self.parts:
+            lease.release(nusd, tokens)
+        self.parts.clear()
+
+
+class Charge:
+    """One request's account.
+
+    Args:
+        budgets: the room.
+        subject: who asks.
+        time_us: the time of the request's id.
+        entries: the budgets that are about it, whichever model it goes to.
+    """
+
+    __slots__ = ("_budgets", "_entries", "_time_us", "holds", "subject")
+
+    def __init__(self, budgets: Budgets, subject: Subject, time_us: int, entries: list[Entry]) -> None:
+        self._budgets = budgets
+        self._entries = entries
+        self._time_us = time_us
+        self.subject = subject
+        self.holds: list[Hold] = []
+
+    async def cover(
+        self, provider: str, model: str, bounds: Bounds, rates: tuple[Rates, ...] | None
+    ) -> int | None:
+        """Reserve the most that a call can cost, in every budget that is about it, or nothing.
+
+        Earlier calls of the same request keep what they have reserved; see `free`.
+
+        Args:
+            provider: who is to be called.
+            model: its model.
+            bounds: the most that the call can use.
+            rates: what the model costs; None unknown.
+
+        Returns:
+            The limit that must be written into the request, where it had none and needs one.
+
+        Raises:
+            BudgetExceeded: one of them has too little left.
+            UnknownPrice: one of them caps money, and the price is not known.
+            StoreUnavailable: more must be asked for, and the database does not answer.
+        """
+        budgets = self._budgets
+        if budgets.is_stale(self._time_us):
+            await budgets.refresh()
+            self._entries = budgets.index.about(self.subject, self._time_us)
+        entries = self._entries
+        if budgets.index.models:
+            entries = entries + budgets.index.about_model(f"{provider}/{model}", self.subject, self._time_us)
+        if not entries:
+            return None
+        if any(entry.budget.nusd is not None for entry in entries) and (
+            rates is None or (bounds.answers and rates[0].output is None)
+        ):
+            raise unknown_price(provider, model, entries)
+        leases = [
+            (entry, entry.lease(entry.span(self._time_us).room_us, budgets.lender.leases))
+            for entry in entries
+        ]
+        hold = Hold(provider, model)
+        limit = self._bound(hold, bounds, rates or (), leases)
+        correction = budgets.learned.correction(provider, model)
+        prompt = int(bounds.prompt * correction.prompt)
+        output = int(hold.output * correction.output) * bounds.choices
+        nusd = worst(rates, prompt, output, writes_cache=bounds.writes_cache) if rates else 0
+        if lasting() >= budgets.lender.fence and budgets.lender.holds:
+            await budgets.lender.renew()
+        try:
+            for entry, lease in leases:
+                amounts = entry.amounts(nusd, prompt + output)
+                if not lease.take(*amounts, monotonic()):
+                    await self._wait(entry, lease, *amounts)
+                hold.parts.append((lease, *amounts))
+        except BaseException:  # whatever it was, what the other budgets gave is given back
+            hold.release()
+            raise
+        self.holds.append(hold)
+        return limit
+
+    def free(self, provider: str, model: str) -> None:
+        """Release the oldest reservation for a call to this model, which is known to have used nothing."""
+        for index, hold in enumerate(self.holds):
+            if hold.provider == provider and hold.model == model:
+                hold.release()
+                del self.holds[index]
+                return
+
+    def close(self) -> None:
+        """Give back whatever is still reserved. More than once is fine."""
+        for hold in self.holds:
+            hold.release()
+        self.holds.clear()
+
+    async def _wait(self, entry: Entry, lease: Lease, nusd: int, tokens: int) -> None:
+        """Get what is not there yet."""
+        policy = entry.budget
+        deadline = monotonic() + (policy.queue_seconds if policy.policy == "queue" else 0.0)
+        asked = 0
+        while True:
+            now = monotonic()
+            if asked < _MOST_ASKED and not lease.is_short(nusd, tokens, now):
+                asked += 1
+                await self._budgets.lender.more(lease, nusd, tokens)
+            elif now >= deadline or _never(entry, nusd, tokens):
+                raise await exceeded(self._budgets, entry, self._time_us, nusd, tokens)
+            else:
+                await asyncio.sleep(min(_QUEUE_STEP, deadline - now))
+                asked = 0
+            if lease.take(nusd, tokens, monotonic()):
+                return
+
+    def _bound(
+        self, hold: Hold, bounds: Bounds, rates: tuple[Rates, ...], leases: list[tuple[Entry, Lease]]
+    ) -> int | None:
+        """Find how long the answer may be. Returns the limit to write into the request, if one must be."""
+        hold.prompt, hold.output = bounds.prompt, bounds.output or 0
+        if bounds.output is not None or not bounds.answers:
+            return None
+        small = min(_affordable(bounds, rates, entry, lease, _SMALL_PART) for entry, lease in leases)
+        if bounds.maximum is not None and bounds.maximum <= small:
+            hold.output = bounds.maximum
+            return None
+        if small >= _UNBOUNDED:  # it costs nothing that anybody counts
+            return None
+        usual = self._budgets.learned.usual_output(hold.provider, hold.model)
+        if usual is None:
+            fair = min(_affordable(bounds, rates, entry, lease, _FAIR_PART) for entry, lease in leases)
+            usual = min(_LONGEST_UNKNOWN, max(_SHORTEST_UNKNOWN, fair))
+        fits = min(_affordable(bounds, rates, entry, lease, 1) for entry, lease in leases)
+        hold.output = max(_SHORTEST, min(usual, fits, bounds.maximum or usual))
+        return hold.output
+
+
+_UNBOUNDED = 1 << 40
+
+
+def worst(rates: tuple[Rates, ...], prompt: int, output: int, *, writes_cache: bool) -> int:
+    """Nano-dollars that a call can cost at most, rounded up."""
+    most = 0
+    for tier in rates:
+        if tier.above and prompt <= tier.above:
+            break
+        each = max(tier.input, tier.cache_read)
+        if writes_cache:
+            each = max(each, tier.cache_write, tier.cache_write_1h)
+        most = max(most, prompt * each + output * (tier.output or 0))
+    return -(-most // _MILLION)
+
+
+def _affordable(bounds: Bounds, rates: tuple[Rates, ...], entry: Entry, lease: Lease, part: int) -> int:
+    """How long an answer a part of what is left of a budget pays, as far as this process knows."""
+    budget, tokens = entry.budget, _UNBOUNDED
+    if budget.tokens is not None:
+        free = budget.tokens if lease.free_tokens is None else lease.free_tokens
+        tokens = (free + lease.idle()[1]) // part - bounds.prompt
+    if budget.nusd is not None:
+        free = budget.nusd if lease.free_nusd is None else lease.free_nusd
+        dear = max((tier.output or 0 for tier in rates), default=0)
+        if dear:
+            prompt = worst(rates, bounds.prompt, 0, writes_cache=bounds.writes_cache)
+            tokens = min(tokens, ((free + lease.idle()[0]) // part - prompt) * _MILLION // dear)
+    return tokens // bounds.choices if tokens < _UNBOUNDED else tokens
+
+
+def _never(entry: Entry, nusd: int, tokens: int) -> bool:
+    """Whether a call needs more than the whole cap, so that no waiting helps."""
+    budget = entry.budget
+    return (budget.nusd is not None and nusd > budget.nusd) or (
+        budget.tokens is not None and tokens > budget.tokens
+    )
+
+
+__all__ = ["Bounds", "BudgetExceeded", "Charge", "Hold", "UnknownPrice", "worst"]
