@@ -118,7 +118,7 @@ async def _ask(
     oai, claude = clients
     # Twelve words, so that "in the content" is in the middle; apart, so that some have gone out before the failure.
     common: dict[str, Any] = {
-        "model": f"{provider_name}/t+words=12+gap=0.01+{traits}",
+        "model": f"{provider_name}/{surface}{stream}+words=12+gap=0.01+{traits}",
         "stream": stream,
         "extra_headers": {
             "x-mainspring-feature": feature,

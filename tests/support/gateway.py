@@ -142,7 +142,7 @@ class ListLedger:
         self.error: MainspringError | None = None
         self.on_commit: Callable[[], None] | None = None
 
-    async def append(self, row: Inference, payload: Payload | None = None) -> None:
+    async def append(self, row: Inference, payload: Payload | None = None, counters: object = ()) -> bool:
         """Commit a row."""
         self.tried += 1
         await asyncio.sleep(self.delay)
@@ -153,6 +153,7 @@ class ListLedger:
             self.payloads.append(payload)
         if self.on_commit is not None:
             self.on_commit()
+        return True
 
 
 class OneKey:
@@ -250,12 +251,14 @@ class Bench:
 async def bench(
     *providers: ScriptedProvider, models: dict[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[Bench]:
-    """A gateway whose route `default` leads to model `m` of the providers, in their order."""
+    """A gateway whose route `default` leads to model `m` of the providers, in their order; `route` adds to it."""
     route = {
         "targets": [f"{provider.name}/m" for provider in providers],
         "timeouts": settings.pop("timeouts", {}),
+        **settings.pop("route", {}),
     }
-    made = Settings(**{"routes": {"default": route}, **settings})
+    routes = {"default": route, **settings.pop("routes", {})}
+    made = Settings(**{"routes": routes, **settings})
     ledger, keys = ListLedger(), OneKey(Principal("k-1", "test", "acme", "member"))
     meter = Meter()
     gateway = Gateway(made, "hash", keys, Directory(*providers, models=models), ledger, meter)  # type: ignore[arg-type] # ports

@@ -248,6 +248,9 @@ first_token = {first_token}
 idle = {idle}
 total = {total}
 
+[defaults.retry]
+backoff = 0.02
+
 [providers.openai]
 api = "openai"
 base_url = "{provider_url}/v1"

@@ -81,7 +81,7 @@ def test_errors_are_put_down_too(http: httpx2.Client, server: RunningServer) -> 
         500,
         "provider_refused",
     )
-    assert [attempt["outcome"] for attempt in row["attempts"]] == ["refused"]
+    assert [attempt["outcome"] for attempt in row["attempts"]] == ["refused", "refused"]
 
 
 def test_feedback_hangs_on_the_id(http: httpx2.Client, server: RunningServer) -> None:

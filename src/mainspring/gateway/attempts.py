@@ -523,7 +523,8 @@ class Attempts(Generic[_Answer]):
                 remedy="Try again later; `mainspring providers` says how they are.",
             )
         soonest = min(map(self._back_in, self._plan.targets), default=math.inf)
-        if error.retryable and soonest < math.inf and (soonest > 1 or error.retry_after is not None):
+        told = error.retry_after is not None or isinstance(error, NoTargetAvailable)
+        if error.retryable and soonest < math.inf and (soonest > 1 or told):
             error.retry_after = max(1, math.ceil(soonest))
         return error
 
