@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mainspring.base.errors import ConfigError, Conflict, StoreError, StoreUnavailable
+from mainspring.store.checkpoint import Checkpointer
 from mainspring.store.line import Line, Trouble
 from mainspring.store.migrate import migrate
 from mainspring.store.pool import Pool
@@ -42,6 +43,7 @@ class SqliteDatabase:
 
     def __init__(self, file: _File, *, queue_rows: int, wait_seconds: float) -> None:
         self.url = f"sqlite:///{file.path}"
+        self._checkpointer = file.checkpointer
         self._writer = Writer(file, queue_rows=queue_rows, wait_seconds=wait_seconds)
         self._readers = Pool(file, write=False, threads=3, wait_seconds=wait_seconds)
 
@@ -103,6 +105,7 @@ class SqliteDatabase:
     async def close(self) -> None:
         """See `Database.close`."""
         await self._writer.close()
+        await asyncio.to_thread(self._checkpointer.close)
         await self._readers.close()
 
 
@@ -112,6 +115,7 @@ class _File:
     def __init__(self, path: Path, sync: Literal["normal", "full"]) -> None:
         self.path = path
         self._sync = sync
+        self.checkpointer = Checkpointer(self._connect_beside)
 
     def create(self) -> None:
         """Make the folder; the first connection makes the file."""
@@ -137,15 +141,20 @@ class _File:
                 raw.execute("PRAGMA journal_mode = WAL")
                 raw.execute(f"PRAGMA synchronous = {self._sync}")
                 raw.execute("PRAGMA cache_size = -8000")
-                # Pages that many groups touch are written back once: fewer, longer flushes of the log (16 MB).
-                raw.execute("PRAGMA wal_autocheckpoint = 4000")
+                # A checkpoint within a commit makes its answers wait; this one is for when that beside lags (64 MB).
+                raw.execute("PRAGMA wal_autocheckpoint = 16000")
                 raw.execute("PRAGMA journal_size_limit = 67108864")
             else:
                 raw.execute("PRAGMA query_only = 1")
         except sqlite3.Error:
             raw.close()
             raise
-        return SqliteSession(raw, write=write)
+        return SqliteSession(raw, self.checkpointer if write else None)
+
+    def _connect_beside(self) -> sqlite3.Connection:
+        raw = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        raw.execute(f"PRAGMA synchronous = {self._sync}")
+        return raw
 
     def judge(self, error: Exception) -> Trouble:
         """See `Backend.judge`."""
@@ -173,12 +182,15 @@ class SqliteSession:
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, raw: sqlite3.Connection, *, write: bool) -> None:
+    def __init__(self, raw: sqlite3.Connection, checkpointer: Checkpointer | None) -> None:
         self.raw = raw
-        self._begin = "BEGIN IMMEDIATE" if write else "BEGIN"
+        self._checkpointer = checkpointer
+        self._begin = "BEGIN" if checkpointer is None else "BEGIN IMMEDIATE"
 
     def begin(self) -> None:
         """Start a transaction; a writer takes the file's one write lock."""
+        if self._checkpointer is not None:
+            self._checkpointer.before(self.raw)
         self.raw.execute(self._begin)
 
     def commit(self) -> None:
