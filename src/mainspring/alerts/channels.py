@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from mainspring.alerts import messages, signing
 from mainspring.alerts.errors import NotTaken
@@ -63,15 +63,29 @@ async def send(name: str, channel: ChannelSettings, delivery: Delivery, secrets:
     await _post(name, url, body, headers)
 
 
-async def _post(name: str, url: str, body: bytes, headers: dict[str, str]) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise NotTaken("its url is not an http or https address")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+async def problem(channel: ChannelSettings, secrets: Secrets) -> str | None:
+    """Why nothing can be sent through a channel as it is configured; None where nothing is seen. Nothing is sent."""
     try:
-        transport = HttpTransport(f"channel {name}", f"{parts.scheme}://{parts.netloc}", {})
-    except ValueError:
-        raise NotTaken("its url has no valid port") from None
+        for field in ("url", "secret", "password"):
+            reference = getattr(channel, field)
+            value = None if reference is None else await _resolved(reference, field, secrets)
+            if value is None:
+                continue
+            if field == "url":
+                _checked(value)
+            elif field == "secret":
+                signing.key_of(value)
+    except NotTaken as error:
+        return error.reason
+    except ValueError as error:
+        return f"the secret cannot be used: {error}"
+    return None
+
+
+async def _post(name: str, url: str, body: bytes, headers: dict[str, str]) -> None:
+    parts = _checked(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    transport = HttpTransport(f"channel {name}", f"{parts.scheme}://{parts.netloc}", {})
     await transport.start()
     try:
         async with asyncio.timeout(SECONDS):
@@ -89,6 +103,18 @@ async def _post(name: str, url: str, body: bytes, headers: dict[str, str]) -> No
         raise NotTaken(f"not reachable ({error.code})") from None
     finally:
         await transport.close()
+
+
+def _checked(url: str) -> SplitResult:
+    """The parts of an address that a request can go to."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not url.isascii() or " " in url:
+            raise NotTaken("its url is not an http or https address")
+        _ = parts.port
+    except ValueError:
+        raise NotTaken("its url has no valid host or port") from None
+    return parts
 
 
 async def _resolved(reference: str, field: str, secrets: Secrets) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mainspring.alerts import messages, queries
+from mainspring.alerts import channels, messages, queries
 from mainspring.alerts.delivery import CLAIM_SECONDS, Sender
 from mainspring.alerts.lease import Lease
 from mainspring.alerts.rules import compile_rules, describe
@@ -65,6 +65,7 @@ class Alerts:
     ) -> None:
         self._database = database
         self._settings = settings
+        self._secrets = secrets
         self._lease = Lease(database)
         self._sender = Sender(database, settings.channels, secrets, meter)
         self._watch: Watch | None = None
@@ -257,8 +258,18 @@ class Alerts:
         await self._database.write(lambda c: queries.add_delivery(c, delivery))
         return delivery
 
+    async def problems(self) -> dict[str, str | None]:
+        """What is wrong with each channel as far as one can see without sending anything."""
+        return {
+            name: await channels.problem(channel, self._secrets)
+            for name, channel in self._sender.channels.items()
+        }
+
     async def _run(self) -> None:
         """The life of the loop. Whatever goes wrong, it goes on."""
+        for name, problem in (await self.problems()).items():
+            if problem is not None:
+                _log.warning("alert_channel_unusable", channel=name, reason=problem)
         while True:
             try:
                 await self._turn()

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mainspring.base.errors import MainspringError, SecretError
+from mainspring.base.errors import ConfigError, MainspringError, SecretError
 from mainspring.base.ids import new_id
 from mainspring.base.secrets import fetch
-from mainspring.base.settings import DEFAULT_FILE, ProviderSettings, Settings, without_password
+from mainspring.base.settings import DEFAULT_FILE, ProviderSettings, Settings, located, without_password
 from mainspring.cli.providers import views_of
+from mainspring.gateway.heuristics import Heuristics
 from mainspring.keys import ADMIN_KEY_FILE
+from mainspring.providers import Providers
 from mainspring.providers.configured import base_url_of, configurations, header_of, labelled
 from mainspring.providers.local.catalog import IN_THE_BOX, usable
+from mainspring.routing import Health, Router
 from mainspring.web.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def examine(config: Path | None, settings: Settings) -> list[Finding]:
         _configuration(config, settings),
         *asyncio.run(_stores(settings)),
         *_providers(settings),
+        *_routes(config, settings),
         *_local(settings),
     ]
     return [*findings, _somebody_answers(findings)]
@@ -89,6 +93,12 @@ async def _stores(settings: Settings) -> list[Finding]:
             found.append(
                 Finding("blobs", works=False, detail=f"{blobs}: {error.message}", remedy=error.remedy)
             )
+        for channel, problem in (await runtime.alerts.problems()).items():
+            remedy = (
+                "" if problem is None else f"Mend [alerts.channels.{channel}], or what its references name."
+            )
+            detail = problem or "its references lead to something; `mainspring alerts test` sends a message"
+            found.append(Finding(f"alerts to {channel}", works=problem is None, detail=detail, remedy=remedy))
     finally:
         await runtime.close()
     return found
@@ -189,6 +199,41 @@ def _probe(subject: str, base_url: str, api: str, headers: dict[str, str]) -> Fi
             works=False,
             detail=f"{base_url} cannot be reached: {reason}",
             remedy="Check base_url, the network and the proxy variables.",
+        )
+
+
+def _routes(config: Path | None, settings: Settings) -> Iterator[Finding]:
+    """Each route with what it leads to; a target whose price nobody knows cannot be the cheapest."""
+    try:
+        providers = Providers(settings)
+        providers.prices.warm()
+        router = Router(settings, providers, Health())
+        plans = [route.choice.plan for route in router.routes()]
+        Heuristics({plan.fallback.heuristic for plan in plans if plan.fallback and plan.fallback.heuristic}).close()
+    except ConfigError as error:
+        told = located(error, config)
+        yield Finding("routes", works=False, detail=told.message, remedy=told.remedy)
+        return
+    for route in router.routes():
+        choices = [route.choice, *(choice for _, choice in route.rules)]
+        unpriced = sorted(
+            {
+                c.name
+                for choice in choices
+                for c in choice.candidates
+                if choice.strategy == "cheapest"
+                and providers.prices.rates(c.target.provider, c.target.model) is None
+            }
+        )
+        rules = f", {len(route.rules)} rules" if route.rules else ""
+        names = ", ".join(c.name for c in route.choice.candidates)
+        yield Finding(
+            f"route {route.name}",
+            works=True,
+            detail=f"{route.choice.strategy}: {names}{rules}"
+            + (f"; no price is known of {', '.join(unpriced)}" if unpriced else ""),
+            remedy=f'Give it one in [models."{unpriced[0]}"].' if unpriced else "",
+            warns=bool(unpriced),
         )
 
 

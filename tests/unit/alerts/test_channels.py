@@ -13,7 +13,7 @@ import pytest
 from tests.support.receivers import MailReceiver, WebhookReceiver, self_signed
 
 from mainspring.alerts import Delivery, messages, signing
-from mainspring.alerts.channels import send
+from mainspring.alerts.channels import problem, send
 from mainspring.alerts.errors import NotTaken
 from mainspring.alerts.types import Message, Note
 from mainspring.base.secrets import Secrets
@@ -207,7 +207,7 @@ async def test_secret_that_is_no_base64_is_told() -> None:
     [
         ("ftp://example.com", "not an http or https address"),
         ("http://", "not an http or https address"),
-        ("http://127.0.0.1:99999/", "no valid port"),
+        ("http://127.0.0.1:99999/", "no valid host or port"),
     ],
 )
 async def test_addresses_that_are_none(url: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,3 +215,4 @@ async def test_addresses_that_are_none(url: str, reason: str, monkeypatch: pytes
     channel = ChannelSettings.model_validate({"kind": "webhook", "url": "env:HOOK"})
     with pytest.raises(NotTaken, match=reason):
         await send("ops", channel, delivery(note()), Secrets())
+    assert reason in str(await problem(channel, Secrets()))
