@@ -4,8 +4,8 @@ What is asked in one turn of the loop, or while the server is still busy with th
 of one script. A server that does not answer in time or breaks the connection is not asked again
 until a probe has found it well: until then this process decides by its own meters, with every allowance divided by
 the number of processes that were seen alive last. Its meters begin where the shared ones stood when they were last
-heard of, and the shared ones go on where these have come to, so that neither going nor coming back lets through more
-than the rule, even if the server forgot everything.
+heard of. Coming back, a server that was only out of reach is told what was let through meanwhile, and one that forgot
+everything is told where the meters stand here: neither going nor coming back lets through more than the rule.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mainspring.base.logging import get_logger
 from mainspring.store.shared.memory import SWEEP_SECONDS, Meters
 from mainspring.store.shared.resp import Link, RedisError
 from mainspring.store.shared.script import BEAT, BOTH, GIVE, HELD, HOLD, LEAVE, LEVEL, SCRIPT, TAKE
-from mainspring.store.shared.types import SharedStatus, Taken
+from mainspring.store.shared.types import Ask, SharedStatus, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mainspring.store.shared.resp import Address
-    from mainspring.store.shared.types import Ask
+    from mainspring.store.shared.types import Allowance
 
 TIMEOUT_SECONDS = 0.05
 _CONNECT_SECONDS = 1.0
@@ -42,12 +42,18 @@ _MOST_OPERATIONS = 256
 _CARRY_SECONDS = 120.0
 #: A timer that fires so late says that this process stood still, not that the server did.
 _STALL_SECONDS = 0.01
+#: A server that comes and goes is told of this often.
+_QUIET_SECONDS = 60.0
+_UNASKED = "was not asked yet"
 
 _SCRIPT = SCRIPT.encode()
 _SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
 #: All keys in one slot of a cluster, since one call touches several.
 _PREFIX = "{mainspring}:"
 _ALIVE = f"{_PREFIX}alive".encode()
+_BORN = f"{_PREFIX}born".encode()
+#: Meters whose use is told to a server that was out of reach.
+_MOST_SPENT = 100_000
 _decode = msgspec.msgpack.Decoder(list[float]).decode
 _encode = msgspec.msgpack.Encoder().encode
 _log = get_logger(__name__)
@@ -102,10 +108,16 @@ class RedisShared:
         self._closed = False
         # How it is doing: `_working` is said only once a batch was answered.
         self._working = False
-        self._reason = "was not asked yet"
+        self._reason = _UNASKED
         self._since_us = now_us()
+        #: Whether the log says that it is away, and until when it says nothing more of that.
+        self._told = False
+        self._quiet_until = 0.0
         #: Keys of which the server may believe something else than we hold, because an answer was lost.
         self._unsure: set[str] = set()
+        #: What was let through here since the server was lost, and which memory it had then.
+        self._spent: dict[str, tuple[Allowance, float]] = {}
+        self._born = 0.0
         #: Until when, and for which keys not any more, levels from here are told to the server.
         self._carry_until = 0.0
         self._carried: set[str] = set()
@@ -122,7 +134,7 @@ class RedisShared:
     async def take(self, asks: Sequence[Ask], /) -> Taken:
         """Ask the server; decide here while it is away."""
         if self._link is None:
-            return self.meters.take(asks, self._processes)
+            return self._take_here(asks)
         operation = self._taking(asks)
         future: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
         operation.future = future
@@ -134,15 +146,22 @@ class RedisShared:
         self.meters.give(asks, self._processes if self._link is None else 1)
         if self._link is None:
             self._unsure.update(ask.key for ask in asks if ask.reserve)
-            return
-        keys: list[bytes] = []
-        numbers: list[float] = []
+            self._spend(asks)
+        else:
+            self._enqueue(_giving(asks))
+
+    def _take_here(self, asks: Sequence[Ask]) -> Taken:
+        taken = self.meters.take(asks, self._processes)
+        if taken.admitted:
+            self._spend(asks)
+        return taken
+
+    def _spend(self, asks: Sequence[Ask]) -> None:
+        """Remember what was let through without the server."""
         for ask in asks:
-            uses = _name_keys(ask, keys)
-            numbers += (uses, ask.allowance.emission_us, ask.charge, ask.reserve)
-        operation = _Operation(GIVE, keys, numbers)
-        operation.asks = asks
-        self._enqueue(operation)
+            if ask.charge and (ask.key in self._spent or len(self._spent) < _MOST_SPENT):
+                before = self._spent.get(ask.key, (ask.allowance, 0.0))[1]
+                self._spent[ask.key] = ask.allowance, before + ask.charge
 
     def status(self) -> SharedStatus:
         """How the server is doing, as this process sees it."""
@@ -209,6 +228,10 @@ class RedisShared:
         self._send(link, batch)
 
     def _send(self, link: Link, batch: list[_Operation]) -> None:
+        link.send(self._command(batch), self._answered)
+        self._set_timer(self._timeout, first=True)
+
+    def _command(self, batch: list[_Operation]) -> list[bytes]:
         keys = [_ALIVE]
         operations: list[list[float]] = []
         for operation in batch:
@@ -216,8 +239,7 @@ class RedisShared:
             operations.append([operation.kind, *operation.numbers])
         now = 0.0 if self._server_clock is None else self._server_clock()
         argument = _encode([self._holder, LEASE_SECONDS * 1e6, now, operations])
-        link.send([b"EVALSHA", _SHA, b"%d" % len(keys), *keys, argument], self._answered)
-        self._set_timer(self._timeout, first=True)
+        return [b"EVALSHA", _SHA, b"%d" % len(keys), *keys, argument]
 
     def _set_timer(self, seconds: float, *, first: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -262,7 +284,8 @@ class RedisShared:
                 self._took(operation, taken)
             elif operation.kind == BEAT:
                 revived, self._processes = numbers[at] == 1, max(1, int(numbers[at + 1]))
-                at += 2
+                self._born = numbers[at + 2]
+                at += 3
                 if revived:  # the others thought us dead, and dropped what we hold
                     self._hold_again()
 
@@ -296,7 +319,9 @@ class RedisShared:
             # Whether it was done there, nobody knows: what we hold is said anew when we are back.
             self._unsure.update(ask.key for ask in operation.asks if ask.reserve)
             if operation.future is not None and not operation.future.done():
-                operation.future.set_result(self.meters.take(operation.asks, self._processes))
+                operation.future.set_result(self._take_here(operation.asks))
+            elif operation.kind == GIVE:
+                self._spend(operation.asks)  # here it was counted when it was asked for
         if not self._closed:
             self._spawn(self._come_back())
 
@@ -320,15 +345,24 @@ class RedisShared:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await link.ask(b"SCRIPT", b"LOAD", _SCRIPT)
             async with asyncio.timeout(self._timeout):
-                await link.ask(b"PING")
+                answer = await link.ask(*self._command([_beating()]))
         except BaseException:  # whatever it was, nobody else will close this connection
             link.close()
             raise
+        _, processes, born = _decode(answer)
+        self._processes = max(1, int(processes))
         self._link = link
-        self._carry_until = monotonic() + _CARRY_SECONDS
-        self._carried.clear()
-        self._pending.insert(0, _Operation(BEAT, [], []))
+        # Those who come first find the places that we hold taken, and the meters where they should be.
+        self._pending.append(_beating())
         self._hold_again()
+        if born == self._born:
+            for key, (allowance, units) in self._spent.items():
+                self._pending.append(_giving([Ask(key, allowance, units)]))
+        elif self._born:
+            self._carry_until = monotonic() + _CARRY_SECONDS
+            self._carried.clear()
+        self._spent.clear()
+        self._born = born
         self._flush()
 
     def _hold_again(self) -> None:
@@ -348,29 +382,46 @@ class RedisShared:
                 self._carried.clear()
             if self._link is not None and beats >= _BEAT_SECONDS:
                 beats = 0.0
-                self._enqueue(_Operation(BEAT, [], []))
+                self._enqueue(_beating())
 
     def _say_away(self, reason: str) -> None:
-        if self._working or self._reason == "was not asked yet":
+        if self._working or self._reason == _UNASKED:
+            self._since_us = now_us()
+        if not self._told and monotonic() >= self._quiet_until:
+            self._told, self._quiet_until = True, monotonic() + _QUIET_SECONDS
             _log.warning(
                 "redis is away; each process keeps its share of every limit",
                 server=str(self._address),
                 why=reason,
                 processes=self._processes,
             )
-            self._since_us = now_us()
         self._working, self._reason = False, reason
 
     def _say_back(self) -> None:
-        first = self._reason == "was not asked yet"
         self._working, self._reason, self._since_us = True, "", now_us()
-        if not first:
+        if self._told:
+            self._told = False
             _log.info("redis is back; limits are shared again", server=str(self._address))
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type] # all callers pass coroutines without a result
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _beating() -> _Operation:
+    return _Operation(BEAT, [_BORN], [])
+
+
+def _giving(asks: Sequence[Ask]) -> _Operation:
+    keys: list[bytes] = []
+    numbers: list[float] = []
+    for ask in asks:
+        uses = _name_keys(ask, keys)
+        numbers += (uses, ask.allowance.emission_us, ask.charge, ask.reserve)
+    operation = _Operation(GIVE, keys, numbers)
+    operation.asks = asks
+    return operation
 
 
 def _name_keys(ask: Ask, keys: list[bytes]) -> int:

@@ -2,7 +2,8 @@
 
 Levels are strings that hold the instant (microseconds of the server's clock since 2026) at which the meter will have
 drained. What is held is a hash of holder to units. Holders are processes; those that live are in a sorted set with the
-instant at which they are taken for dead, and what dead ones held is dropped when it stands in somebody's way.
+instant at which they are taken for dead, and what dead ones held is dropped when it stands in somebody's way. A key
+that is made once tells a server that has forgotten everything from one that was only out of reach.
 
 Keys are named in the order in which the operations use them, after the set of the living. The argument and the answer
 are MessagePack: `[holder, lease, now or 0, operations]` and one flat list of numbers.
@@ -118,6 +119,13 @@ for _, op in ipairs(args[4]) do
     redis.call('ZREMRANGEBYSCORE', alive, '-inf', now)
     out[#out + 1] = redis.call('ZADD', alive, now + lease, holder)
     out[#out + 1] = redis.call('ZCARD', alive)
+    key = key + 1
+    local born = redis.call('GET', KEYS[key])
+    if not born then
+      born = string.format('%.0f', now)
+      redis.call('SET', KEYS[key], born)
+    end
+    out[#out + 1] = tonumber(born)
     redis.call('PEXPIRE', alive, 86400000)
   elseif kind == 4 then
     key = key + 1
