@@ -30,6 +30,24 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+#: One rule that finds something, one whose alerts are a tenant's, and a channel that nobody listens at.
+WATCHED = """
+[alerts]
+every = "1s"
+[alerts.channels.nobody]
+kind = "slack"
+url = "http://127.0.0.1:9/hook"
+[alerts.rules.quiet]
+metric = "requests"
+below = 1
+feature = "night-batch"
+severity = "critical"
+[alerts.rules.spend]
+metric = "spend"
+above = 0.0000001
+per = "tenant"
+over = "1h"
+"""
 QUESTION = "Where is my order 4471?"
 TOOL = {
     "type": "function",
@@ -71,7 +89,8 @@ def browser() -> Iterator[Browser]:
 def site(tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer) -> Iterator[Site]:
     """A server that has answered in several ways for two tenants."""
     folder = tmp_path_factory.mktemp("console")
-    with running(RunningServer(folder, provider_config(provider.url))) as server:
+    unlimited = {"MAINSPRING_LIMITS__RPS_PER_USER": "0"}  # one user asks much in a short time
+    with running(RunningServer(folder, provider_config(provider.url) + WATCHED, env=unlimited)) as server:
         member, other = server.create_key("shop", "acme"), server.create_key("lab", "globex")
         ids = {name: _ask(server, member, path, body) for name, (path, body) in _history().items()}
         ids["other"] = _ask(

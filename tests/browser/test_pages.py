@@ -28,6 +28,8 @@ PAGES = [
     "/ledger/{tool}",
     "/ledger/{long}",
     "/ledger/{cut}",
+    "/alerts",
+    "/alerts?done=failed",
     "/keys",
     "/providers",
     "/playground",
