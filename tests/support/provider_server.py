@@ -10,7 +10,9 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import random
 import socket
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -43,11 +45,18 @@ class ProviderServer:
         self._script: dict[str, deque[str]] = defaultdict(deque)
         self._keyed: dict[str, Behaviour] = {}
         self._known: dict[str, Behaviour] = {}
+        #: How every request is answered, whatever its model, for this share of them; None is by the model's name.
+        self._everyone: Behaviour | None = None
+        self._share = 1.0
+        self._dice = random.Random(1)
+        #: Requests so far, also those that are not remembered any more.
+        self.count = 0
         self._numbers = itertools.count(1)
         self._connections: set[Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stop: asyncio.Event | None = None
+        self._server: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
@@ -69,6 +78,16 @@ class ProviderServer:
             self._keyed[key] = Behaviour.parse(f"+{traits}")
         else:
             self._keyed.pop(key, None)
+
+    def behave(self, traits: str, share: float = 1.0) -> None:
+        """Answer everybody in one way from now on.
+
+        Args:
+            traits: as in a model's name; an empty text is by the model's name again.
+            share: of the requests; the others are answered by the model's name.
+        """
+        self._everyone = Behaviour.parse(f"+{traits}") if traits else None
+        self._share = share
 
     def requests(self, mark: str) -> list[Received]:
         """The requests whose body contains a text, oldest first."""
@@ -107,25 +126,46 @@ class ProviderServer:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
+    def end(self) -> None:
+        """End `serve`, from its own loop."""
+        assert self._stop is not None
+        self._stop.set()
+
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve on the running loop until `stop`."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = await self._loop.create_server(self._connect, "127.0.0.1", self.port, backlog=1024)
-        self.port = server.sockets[0].getsockname()[1]
+        await self.open()
         ready()
         await self._stop.wait()
-        server.close()
-        for connection in list(self._connections):
-            connection.close()
+        self.shut()
         await asyncio.sleep(0)
 
+    async def open(self) -> None:
+        """Listen, on the same port as before."""
+        assert self._loop is not None
+        self._server = await self._loop.create_server(self._connect, "127.0.0.1", self.port, backlog=1024)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def shut(self) -> None:
+        """Listen no more, and break every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+
     def _connect(self) -> Connection:
-        connection = _Tracked(next(self._numbers), self.received.append, self._behaviour, self._connections)
+        connection = _Tracked(next(self._numbers), self._receive, self._behaviour, self._connections)
         self._connections.add(connection)
         return connection
 
+    def _receive(self, received: Received) -> None:
+        self.count += received.path.partition("?")[0].rstrip("/").rpartition("/")[2] != "models"
+        self.received.append(received)
+
     def _behaviour(self, model: str, key: str) -> Behaviour:
+        if self._everyone is not None and (self._share >= 1 or self._dice.random() < self._share):
+            return self._everyone
         if self.accepts is not None and key not in self.accepts:
             return _NOT_ACCEPTED
         if key in self._keyed:
@@ -179,10 +219,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=9000)
     parser.add_argument("--keep", type=int, default=1000, help="requests to remember")
+    parser.add_argument("--control", action="store_true", help="take orders on stdin, see provider_process")
     arguments = parser.parse_args()
     server = ProviderServer(arguments.port, arguments.keep)
+
+    def ready() -> None:
+        print(f"listening on {server.url}", flush=True)
+        if arguments.control:
+            orders = asyncio.ensure_future(_take_orders(server))
+            orders.add_done_callback(lambda _: server.end())
+
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(server.serve(lambda: print(f"listening on {server.url}", flush=True)))
+        asyncio.run(server.serve(ready))
+
+
+async def _take_orders(server: ProviderServer) -> None:
+    """One order a line, one answer a line: `behave SHARE TRAITS`, `shut`, `open`, `count`."""
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        match line.split():
+            case ["behave", share, *traits]:
+                server.behave("".join(traits), float(share))
+            case ["shut"]:
+                server.shut()
+            case ["open"]:
+                await server.open()
+            case _:
+                pass
+        print(server.count, flush=True)
 
 
 if __name__ == "__main__":

@@ -252,8 +252,8 @@ def test_request_ids(oai: openai.OpenAI, server: RunningServer) -> None:
 def test_error_types(
     oai: openai.OpenAI, provider_name: str, traits: str, error: type[openai.APIStatusError], *, stream: bool
 ) -> None:
+    model = f"{provider_name}/o{stream}+{traits}"  # one of its own, for what fails too often is not asked
     with pytest.raises(error) as caught:
-        model = f"{provider_name}/o{stream}+{traits}"  # one of its own, for what fails too often is not asked
         oai.chat.completions.create(model=model, messages=user("hi"), stream=stream)
     assert caught.value.request_id
     assert caught.value.type

@@ -89,7 +89,7 @@ def think(path: str, document: dict[str, Any], behaviour: Behaviour) -> Answer:
         answer.thinking = "First I think about it."
         answer.reasoning = answer.reasoning or 6
     if behaviour.words:
-        answer.text = " ".join(f"w{i}" for i in range(behaviour.words))
+        answer.text = _rest(" ".join(f"w{i}" for i in range(behaviour.words)), document)
     elif facts.schema is not None:
         answer.text = json.dumps(example(facts.schema))
     elif facts.tools and not facts.tool_results and facts.choice != "none":
@@ -102,6 +102,22 @@ def think(path: str, document: dict[str, Any], behaviour: Behaviour) -> Answer:
     else:
         answer.text = facts.reply()
     return answer
+
+
+def _rest(text: str, document: dict[str, Any]) -> str:
+    """What is left of a text of which the request holds the beginning, as the assistant's last turn or in the prompt."""
+    turns = [
+        turn
+        for turn in document.get("messages") or []
+        if turn.get("role") != "user" or "cut off" not in str(turn)
+    ]
+    begun = turns[-1].get("content") if turns and turns[-1].get("role") == "assistant" else None
+    if isinstance(begun, list):
+        begun = "".join(part.get("text", "") for part in begun)
+    prompt = document.get("prompt")
+    if isinstance(prompt, str):
+        begun = next((text[:end] for end in range(len(text), 0, -1) if prompt.endswith(text[:end])), None)
+    return text[len(begun) :] if begun and text.startswith(begun) else text
 
 
 def _wants_thinking(document: dict[str, Any]) -> bool:

@@ -189,9 +189,7 @@ async def test_who_leaves_between_two_attempts_is_noticed() -> None:
 
 async def test_one_deadline_for_everything() -> None:
     one = ScriptedProvider("one", [0.15, refused(500)])
-    async with bench(
-        one, timeouts={"total": 0.4}, route={"retry": {"attempts": 20, "backoff": 0.0}}
-    ) as at:
+    async with bench(one, timeouts={"total": 0.4}, route={"retry": {"attempts": 20, "backoff": 0.0}}) as at:
         began = time.monotonic()
         sink, _ = await at.ask()
         assert time.monotonic() - began < 0.8

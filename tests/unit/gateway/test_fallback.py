@@ -21,7 +21,7 @@ STREAM: list[Step] = [HELLO, STOP, USAGE, DONE]
 AWAY = ProviderUnreachable("one cannot be reached.")
 SORRY: Any = {"fallback": {"message": "We are sorry."}, "retry": {"attempts": 1}}
 
-HEURISTICS = '''
+HEURISTICS = """
 import asyncio, time
 
 def echo(request):
@@ -46,7 +46,7 @@ def slow(request):
     return "too late"
 
 not_a_function = 3
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,9 @@ async def test_a_fixed_message_as_a_stream() -> None:
         assert sink.status == 200
         assert sink.body.endswith(DONE)
         chunks = [json.loads(event[6:]) for event in sink.body.split(b"\n\n")[:-2]]
-        assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "We are sorry."
+        assert (
+            "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "We are sorry."
+        )
         assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
         assert at.ledger.rows[0].extra == {"degraded": "message"}
         assert at.ledger.rows[0].usage_source is None

@@ -102,7 +102,10 @@ async def test_hedges_are_a_share_of_the_requests() -> None:
 
 
 async def test_a_hedge_after_the_usual_time() -> None:
-    one, two = ScriptedProvider("one", *[[0.01, ANSWER]] * 60, [5.0, ANSWER]), ScriptedProvider("two", [ANSWER])
+    one, two = (
+        ScriptedProvider("one", *[[0.01, ANSWER]] * 60, [5.0, ANSWER]),
+        ScriptedProvider("two", [ANSWER]),
+    )
     async with bench(one, two, route={"hedge": {"after": "p95", "max_share": 1.0}}) as at:
         began = 0.0
         for _ in range(61):

@@ -53,9 +53,9 @@ async def test_it_goes_on_at_the_next_target() -> None:
         assert exchange.error is None
         assert text_of(sink.body) == "The answer is forty-two."
         every = chunks(sink.body)
-        assert [c["delta"].get("role") for chunk in every for c in chunk["choices"] if "role" in c["delta"]] == [
-            "assistant"
-        ]
+        assert [
+            c["delta"].get("role") for chunk in every for c in chunk["choices"] if "role" in c["delta"]
+        ] == ["assistant"]
         assert {chunk["id"] for chunk in every if "id" in chunk} == {"chatcmpl-1"}
         finishes = [c["finish_reason"] for chunk in every for c in chunk["choices"] if c.get("finish_reason")]
         assert finishes == ["stop"]

@@ -187,7 +187,7 @@ def waterfall(row: Inference) -> list[Span]:
         ended = attempt.ended_us or row.done_us
         length = formatting.duration((ended - attempt.started_us) / 1000)
         outcome = "ok" if attempt.outcome == "ok" else "bad"
-        name = f"{number}. {attempt.provider}/{attempt.model}"
+        name = f"{number}. {attempt.provider}/{attempt.model}{' (hedge)' if attempt.hedge else ''}"
         times = (attempt.started_us, attempt.first_byte_us, ended)
         spans.append(
             span(

@@ -52,12 +52,15 @@ class NewKey(Key, kw_only=True):
 class Attempt(msgspec.Struct, kw_only=True):
     """One call to one target; times are milliseconds since the request was received.
 
-    `key` is the label of the provider's key that it was made with.
+    `key` is the label of the provider's key that it was made with. `hedge` says that it went out before the one before
+    it had failed. `cost_usd` is given where an answer took more than one call that cost something.
     """
 
     provider: str
     model: str
     key: str | None
+    hedge: bool
+    cost_usd: float | None
     outcome: str
     status: int | None
     error: str | None
@@ -252,6 +255,8 @@ def _attempt(attempt: StoredAttempt, received_us: int) -> Attempt:
         provider=attempt.provider,
         model=attempt.model,
         key=attempt.key,
+        hedge=attempt.hedge,
+        cost_usd=dollars(attempt.cost_nusd),
         outcome=attempt.outcome,
         status=attempt.status,
         error=attempt.error,
