@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +101,13 @@ def test_headroom_decides(pooled: RunningServer, upstream: ProviderServer) -> No
     for model, path in (("many/room", "chat/completions"), ("claude/room2", "messages")):
         upstream.treat(A, "left=900")
         upstream.treat(B, "left=100")
-        for _ in range(22):
+        for _ in range(4):
             assert ask(pooled, model, path).status_code == 200
-        counts = Counter(used(upstream, model))
-        assert counts[A] >= 17, counts
+        time.sleep(0.2)  # what the answers say is looked at some times a second
+        for _ in range(20):
+            assert ask(pooled, model, path).status_code == 200
+        counts = Counter(used(upstream, model)[4:])
+        assert counts[A] >= 16, counts
         assert counts[B] >= 1, counts
     shown = {key["label"]: key["headroom"] for key in state(pooled, "claude")["keys"]}
     assert shown["env:MANY_A"][0]["requests"]["remaining"] == 900

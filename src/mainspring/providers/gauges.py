@@ -8,36 +8,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mainspring.base.telemetry import Meter
-    from mainspring.providers.pool import KeyPool, PooledKey
+    from mainspring.providers.pool import KeyPool
 
 
 def measure_keys(meter: Meter, pools: Callable[[], Iterable[KeyPool]]) -> None:
-    """Register what is read when somebody asks; a state is that of this process."""
-
-    def count(is_so: Callable[[PooledKey], bool]) -> Callable[[], float]:
-        return lambda: sum(is_so(key) for pool in pools() for key in pool.keys if key.reference)
-
-    meter.gauge("provider_keys", "Keys of providers.", count(lambda _: True))
-    meter.gauge("provider_keys_missing", "Keys that cannot be read.", count(lambda key: key.secret is None))
-    meter.gauge(
-        "provider_keys_cooling",
-        "Keys that rest for some model because a rate limit was met.",
-        count(lambda key: _rests(key, "limited")),
+    """Register what is read when somebody asks; rests are those of this process."""
+    meter.states(
+        "provider_keys",
+        "Keys of a provider by state: ready, cooling, refused, drained, missing, duplicate.",
+        lambda: [
+            ({"provider": pool.provider, "state": state}, number)
+            for pool in pools()
+            for state, number in _numbers(pool).items()
+        ],
     )
-    meter.gauge(
-        "provider_keys_refused",
-        "Keys that a provider does not accept.",
-        count(lambda key: _rests(key, "refused")),
-    )
-    meter.gauge(
-        "provider_keys_drained", "Keys taken out of use by hand.", count(lambda key: key.drain is not None)
-    )
-    meter.gauge(
-        "providers_drained",
-        "Providers taken out of use by hand.",
-        lambda: sum(pool.drain is not None for pool in pools()),
+    meter.states(
+        "provider_drained",
+        "1 while a provider is taken out of use by hand.",
+        lambda: [({"provider": pool.provider}, float(pool.drain is not None)) for pool in pools()],
     )
 
 
-def _rests(key: PooledKey, reason: str) -> bool:
-    return any(rest.reason == reason for rest in key.resting.current().values())
+def _numbers(pool: KeyPool) -> dict[str, float]:
+    numbers = dict.fromkeys(("ready", "cooling", "refused", "drained", "missing", "duplicate"), 0.0)
+    keys = [key for key in pool.keys if key.reference]
+    for key in keys:
+        numbers[key.state] += 1
+    return numbers if keys else {}

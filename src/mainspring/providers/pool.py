@@ -47,6 +47,8 @@ _OUT_SECONDS, _LONGEST_OUT = 60.0, 600.0
 _KNOWN_SECONDS = 60.0
 #: A key with nothing left still gets a call now and then, for what it said may be out of date.
 _LEAST_WEIGHT = 0.001
+#: How long weights are used before headers are read again.
+_WEIGHED_SECONDS = 0.1
 #: Models whose headroom is kept for each key; callers choose names, so they must not grow without end.
 _MOST_MODELS = 200
 
@@ -103,6 +105,18 @@ class PooledKey:
     def usable(self) -> bool:
         """Whether it is there and nobody took it out of use; it may still have to rest."""
         return (not self.reference or self.secret is not None) and self.twin is None and self.drain is None
+
+    @property
+    def state(self) -> str:
+        """In a word: ready, cooling, refused, drained, missing or duplicate."""
+        if self.drain is not None:
+            return "drained"
+        if self.secret is None:
+            return "missing"
+        if self.twin is not None:
+            return "duplicate"
+        reasons = {rest.reason for rest in self.resting.current().values()}
+        return "refused" if "refused" in reasons else "cooling" if reasons else "ready"
 
     def answered(self, model: str, headers: Mapping[str, str]) -> None:
         """An answer came. Its headers are read only when somebody asks for the headroom."""
@@ -167,6 +181,10 @@ class KeyPool:
         self._renew = renew
         #: The key that every call takes while there is nothing to choose and nothing to wait for.
         self._only: PooledKey | None = None
+        #: The keys to choose from while none of them rests; else empty.
+        self._free: list[PooledKey] = []
+        #: By model: until when the weights of the keys are good, and the weights.
+        self._weighed: dict[str, tuple[float, dict[PooledKey, float]]] = {}
         self.settle()
 
     def put(self, reference: str, secret: Secret | None, problem: SecretError | None) -> None:
@@ -208,10 +226,14 @@ class KeyPool:
             key.twin = None if twin is key else twin.label
         free = len(self.keys) == 1 and self.drain is None
         self._only = self.keys[0] if free and self.keys[0].usable and not self.keys[0].resting else None
+        self._free = []
+        if self.drain is None and not any(key.resting for key in self.keys):
+            self._free = [key for key in self.keys if key.usable]
+        self._weighed.clear()
 
     def ready(self, model: str = "") -> float:
         """Seconds until some key may be used; see `providers.types.Provider`."""
-        if self._only is not None:
+        if self._only is not None or self._free:
             return 0.0
         now = monotonic()
         return min((until - now for _, until in self._candidates(model, now)), default=math.inf)
@@ -224,12 +246,22 @@ class KeyPool:
         """
         if self._only is not None:
             return self._only
-        now = monotonic()
-        candidates = self._candidates(model, now)
-        free = [key for key, until in candidates if until <= now]
+        now, free = monotonic(), self._free
         if not free:
-            raise self._unavailable(min((until for _, until in candidates), default=math.inf) - now)
-        return free[0] if len(free) == 1 else _rotated(free, model)
+            candidates = self._candidates(model, now)
+            free = [key for key, until in candidates if until <= now]
+            if not free:
+                raise self._unavailable(min((until for _, until in candidates), default=math.inf) - now)
+        return free[0] if len(free) == 1 else _rotated(free, self._weights(model, now))
+
+    def _weights(self, model: str, now: float) -> dict[PooledKey, float]:
+        """The weights of all keys for a model; looked at again after a moment, not for every call."""
+        known = self._weighed.get(model)
+        if known is None or known[0] <= now:
+            if len(self._weighed) >= _MOST_MODELS:
+                self._weighed.clear()
+            known = self._weighed[model] = (now + _WEIGHED_SECONDS, _weighed(self.keys, model))
+        return known[1]
 
     def answered(self, key: PooledKey, model: str, headers: Mapping[str, str]) -> None:
         """A call was answered."""
@@ -331,19 +363,20 @@ def _told(error: ProviderRefused) -> float | None:
     return seconds_to_reset(read_headroom(error.upstream_headers)) if told is None else told
 
 
-def _rotated(keys: list[PooledKey], model: str) -> PooledKey:
+def _rotated(keys: list[PooledKey], weights: dict[PooledKey, float]) -> PooledKey:
     """The next key in smooth weighted rotation: each gets its share, spread evenly over time."""
-    weights = _weights(keys, model)
-    total = 0.0
-    for key, weight in zip(keys, weights, strict=True):
-        key.credit += weight
+    chosen, total = keys[0], 0.0
+    for key in keys:
+        weight = weights[key]
         total += weight
-    chosen = max(keys, key=lambda key: key.credit)
+        key.credit += weight
+        if key.credit > chosen.credit:
+            chosen = key
     chosen.credit -= total
     return chosen
 
 
-def _weights(keys: list[PooledKey], model: str) -> list[float]:
+def _weighed(keys: list[PooledKey], model: str) -> dict[PooledKey, float]:
     """What is left of each key, as a share of what is left of the best; 1 where it is not known.
 
     Calls under way are not counted: rotation spreads them already.
@@ -351,10 +384,10 @@ def _weights(keys: list[PooledKey], model: str) -> list[float]:
     left = [key.left(model) for key in keys]
     most_requests = max((one[0] for one in left if one[0] is not None), default=0)
     most_tokens = max((one[1] for one in left if one[1] is not None), default=0)
-    return [
-        max(_LEAST_WEIGHT, min(_share(requests, most_requests), _share(tokens, most_tokens)))
-        for requests, tokens in left
-    ]
+    return {
+        key: max(_LEAST_WEIGHT, min(_share(requests, most_requests), _share(tokens, most_tokens)))
+        for key, (requests, tokens) in zip(keys, left, strict=True)
+    }
 
 
 def _share(part: int | None, whole: int) -> float:

@@ -46,6 +46,8 @@ class Rests:
 
     def until(self, model: str, reason: Reason) -> float:
         """The monotonic instant at which it may be used again as far as this reason goes; 0 when it may now."""
+        if not self._entries:
+            return 0.0
         return max(
             (
                 rest.until

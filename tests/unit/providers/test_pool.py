@@ -75,9 +75,11 @@ def test_calls_follow_the_headroom(clock: Clock) -> None:
     # The scarcer of requests and tokens counts.
     a.answered("m", {"x-ratelimit-remaining-requests": "900", "x-ratelimit-remaining-tokens": "1000"})
     b.answered("m", {"x-ratelimit-remaining-requests": "900", "x-ratelimit-remaining-tokens": "3000"})
+    clock.now += 0.2  # weights hold for a moment
     assert shares(made, 100) == {"a": 25, "b": 75}
     a.answered("m", {"anthropic-ratelimit-requests-remaining": "0"})
     b.answered("m", {"anthropic-ratelimit-requests-remaining": "50"})
+    clock.now += 0.2
     assert shares(made, 100)["b"] >= 99
     clock.now += 61  # nothing of it is true any more
     assert shares(made, 100) == {"a": 50, "b": 50}

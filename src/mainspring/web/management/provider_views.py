@@ -185,7 +185,7 @@ def _key(pool: KeyPool, key: PooledKey, ages: Ages) -> ProviderKey:
     return ProviderKey(
         label=key.label,
         source=kind_of(key.reference),
-        state=_key_state(key),
+        state=key.state,
         ready_in_s=None if wait is None else round(max(0.0, wait), 1),
         resting=sorted(name or "all models" for name in resting),
         in_use_since=None if since is None else iso(since),
@@ -196,17 +196,6 @@ def _key(pool: KeyPool, key: PooledKey, ages: Ages) -> ProviderKey:
         calls=key.calls,
         headroom=_headroom(key),
     )
-
-
-def _key_state(key: PooledKey) -> str:
-    if key.drain is not None:
-        return "drained"
-    if key.secret is None:
-        return "missing"
-    if key.twin is not None:
-        return "duplicate"
-    reasons = {rest.reason for rest in key.resting.current().values()}
-    return "refused" if "refused" in reasons else "cooling" if reasons else "ready"
 
 
 def _same(key: PooledKey) -> str | None:

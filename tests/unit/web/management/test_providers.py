@@ -88,9 +88,9 @@ async def test_numbers(runtime: Runtime, nobody: httpx2.AsyncClient) -> None:
     runtime.providers.apply(runtime.drains)
     text = (await nobody.get("/metrics")).text
     for line in (
-        "provider_keys 2.0",
-        "provider_keys_missing 1.0",
-        "provider_keys_cooling 0.0",
-        "providers_drained 1.0",
+        'provider_keys{provider="mine",state="ready"} 1.0',
+        'provider_keys{provider="mine",state="missing"} 1.0',
+        'provider_keys{provider="mine",state="cooling"} 0.0',
+        'provider_drained{provider="mine"} 1.0',
     ):
         assert f"mainspring_{line}" in text
