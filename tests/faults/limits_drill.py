@@ -36,6 +36,8 @@ TOKENS_PER_MINUTE = 60_000
 TOKENS_BURST_SECONDS = 5
 #: What an answer of the scripted provider uses.
 PROMPT, WORDS = 80, 40
+#: Answers that a caller takes on one connection.
+_ANSWERS_EACH = 7
 
 
 @dataclass
@@ -85,18 +87,25 @@ class Result:
 
 
 class _Caller(asyncio.Protocol):
-    """One keep-alive connection that asks again a moment after it was answered."""
+    """One caller, who asks again a moment after each answer, and now and then on a new connection, so that the workers
+    have about the same number of them."""
 
-    def __init__(self, seen: Seen, failures: Counter[str], request: bytes, pause: float, end: float) -> None:
+    def __init__(  # noqa: PLR0917 - one call, right below
+        self, seen: Seen, failures: Counter[str], request: bytes, pause: float, end: float, port: int
+    ) -> None:
         self._seen, self._failures, self._request = seen, failures, request
         self._pause, self._end = pause, end
         self._buffer = bytearray()
+        self._port = port
+        self._left = 0
+        self._tasks: set[asyncio.Task[object]] = set()
         self._transport: asyncio.Transport | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._left = _ANSWERS_EACH
         self._ask()
 
     def data_received(self, data: bytes) -> None:
@@ -110,10 +119,19 @@ class _Caller(asyncio.Protocol):
             return
         self._count(head[9:12], bytes(body))
         self._buffer.clear()
-        asyncio.get_running_loop().call_later(self._pause, self._ask)
+        self._left -= 1
+        loop = asyncio.get_running_loop()
+        if self._left or time.monotonic() >= self._end:
+            loop.call_later(self._pause, self._ask)
+            return
+        assert self._transport is not None
+        self._transport.close()
+        again = loop.create_task(loop.create_connection(lambda: self, "127.0.0.1", self._port))
+        self._tasks.add(again)
+        again.add_done_callback(self._tasks.discard)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
+        if not self.done.done() and self._left:
             self._failures["connection broken"] += 1
             self.done.set_result(None)
 
@@ -157,7 +175,7 @@ async def _load(
         if number // users % 2:
             body["max_tokens"] = 300
         request = request_bytes("/v1/chat/completions", key, json.dumps(body).encode())
-        caller = _Caller(seen[name], failures, request, pause, began + seconds)
+        caller = _Caller(seen[name], failures, request, pause, began + seconds, server.port)
         await loop.create_connection(lambda caller=caller: caller, "127.0.0.1", server.port)  # type: ignore[misc] # mypy cannot infer a lambda with a default
         made.append(caller)
     await asyncio.wait([caller.done for caller in made], timeout=seconds + 30)

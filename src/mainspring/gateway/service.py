@@ -224,8 +224,9 @@ class Gateway:
         """Whether a refusal is recorded. Of a flood of denials a few are, without payload; all are counted."""
         if not isinstance(error, RateLimited) or self._limits is None or exchange.grant is None:
             return True
+        assert exchange.subject is not None, "admit names it first of all"
         exchange.store_payloads = False
-        if self._limits.worth_a_row(exchange.grant):
+        if self._limits.worth_a_row(exchange.grant, exchange.subject):
             return True
         exchange.cost_nusd = 0
         self._count(exchange)

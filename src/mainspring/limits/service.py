@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mainspring.base.settings import LimitsSettings
     from mainspring.base.telemetry import Meter
     from mainspring.keys import Subject
+    from mainspring.limits.denials import Denied
     from mainspring.limits.rules import Rule
     from mainspring.store.shared import Shared
 
@@ -96,16 +97,20 @@ class Limits:
             retry_after_ms=milliseconds,
         )
 
-    def worth_a_row(self, grant: Grant) -> bool:
+    def worth_a_row(self, grant: Grant, subject: Subject) -> bool:
         """Whether a denial is to be recorded: all of them while they are few, one a second of who goes on and on."""
         assert grant.denied is not None, "it was denied"
         self._since_sweep += 1
         if self._since_sweep >= 1000:  # noqa: PLR2004 - a part of the table every thousand denials
             self._since_sweep = 0
             self._denials.sweep()
-        unrecorded = self._denials.record(grant.denied_key)
+        unrecorded = self._denials.record(grant.denied_key, grant.denied, subject)
         grant.unrecorded = unrecorded or 0
         return unrecorded is not None
+
+    def unrecorded(self) -> list[Denied]:
+        """Denials of this process that no row tells of yet."""
+        return self._denials.unrecorded()
 
     def status(self) -> LimitsStatus:
         """The limits in force and the state that they share."""

@@ -166,8 +166,10 @@ async def test_a_flood_is_counted_and_a_few_of_it_recorded() -> None:
     for _ in range(500):
         grant = await grant_of(made)
         made.refusal(grant)
-        recorded += made.worth_a_row(grant)
+        recorded += made.worth_a_row(grant, ANN)
     assert 10 <= recorded <= 12
+    (rest,) = made.unrecorded()
+    assert (rest.subject, rest.limit, rest.denials) == ("ann", "rps_per_user", 500 - recorded)
     assert b'mainspring_limit_denials_total{limit="rps_per_user"} 500.0' in meter.render()[0]
 
 

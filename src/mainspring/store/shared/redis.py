@@ -127,6 +127,7 @@ class RedisShared:
         self._spawn(self._beat())
         try:
             await self._connect()
+            await self.take([])  # so that it is known to work before anybody asks
         except (RedisError, OSError) as error:
             self._say_away(_explain(error))
             self._spawn(self._come_back())

@@ -14,16 +14,15 @@ from mainspring.web.console.sessions import CurrentVisitor  # noqa: TC001 - Fast
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from mainspring.limits import RuleStatus
     from mainspring.web.runtime import Runtime
 
 router = APIRouter()
 
-#: What is counted, and how a number of it is said.
+#: How a number of what is counted is said.
 KINDS = {
-    "requests": ("Requests", "a second"),
-    "tokens": ("Tokens", "a minute"),
-    "concurrency": ("Under way", "at once"),
+    "requests": "requests a second",
+    "tokens": "tokens a minute",
+    "concurrency": "requests at once",
 }
 
 
@@ -32,15 +31,15 @@ async def show(request: Request, visitor: CurrentVisitor) -> Response:
     """The page."""
     runtime: Runtime = request.app.state.runtime
     status = runtime.limits.status()
-    table: dict[str, dict[str, RuleStatus]] = {scope: {} for scope in SCOPES}
-    for rule in status.rules:
-        table[rule.scope][rule.kind] = rule
     return page(
         request,
         "limits.html",
         visitor,
         kinds=KINDS,
-        table=table,
+        rules=sorted(status.rules, key=lambda rule: SCOPES.index(rule.scope)),
         shared=status.shared,
-        denied=await denied_lately(runtime.ledger, tenant=visitor.scope),
+        denied=await denied_lately(runtime.ledger, runtime.limits, tenant=visitor.scope),
+        name_of=lambda key_id: (
+            key.name if (key := runtime.keys.active(key_id)) is not None else "a key that is gone"
+        ),
     )

@@ -69,7 +69,7 @@ async def limits(request: Request, principal: Asking, tenant: Tenant = None) -> 
         shared["place"] = ""
     denied = [
         DeniedSubject(one.limit, one.scope, one.tenant, one.subject, one.denials, iso(one.last_us))
-        for one in await denied_lately(runtime.ledger, tenant=only)
+        for one in await denied_lately(runtime.ledger, runtime.limits, tenant=only)
     ]
     rules = [LimitRule(**msgspec.structs.asdict(rule)) for rule in status.rules]
     return json(Limits(rules, SharedState(**shared, since=since), denied))
