@@ -48,6 +48,7 @@ class MemoryReply:
     """An answer that is there already."""
 
     status = 200
+    key = None
 
     def __init__(self, *, stream: bool) -> None:
         self.headers = {"content-type": "text/event-stream" if stream else "application/json"}
@@ -59,7 +60,7 @@ class MemoryReply:
         for event in EVENTS:
             yield event
 
-    def close(self) -> None:
+    def close(self, *, ended: bool = False) -> None:
         """Nothing is open."""
 
 

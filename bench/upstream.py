@@ -41,7 +41,7 @@ def event(delta: dict[str, str], finish: str | None = None, **more: object) -> s
         "created": 1700000000,
         "model": "bench",
     }
-    return json.dumps(common | {"choices": choices} | more)
+    return json.dumps(common | {"choices": choices} | more, separators=(",", ":"))  # as providers write it
 
 
 USAGE = {"prompt_tokens": 200, "completion_tokens": CHUNKS, "total_tokens": 200 + CHUNKS}
