@@ -11,7 +11,7 @@ import typer
 
 from mainspring import __version__
 from mainspring.base.errors import ConfigError, InvalidRequest, MainspringError
-from mainspring.cli import alerts, chat, check, keys, ledger, providers, serve, usage
+from mainspring.cli import alerts, budgets, chat, check, keys, ledger, providers, routes, serve, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(providers.app, name="providers")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(routes.app, name="routes")
 if find_spec("mainspring.cli.local") is not None:
     app.add_typer(import_module("mainspring.cli.local").app, name="local")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mainspring.gateway.exchange import Exchange
     from mainspring.keys.types import Principal
-    from mainspring.routing import Need, Plan, Router
+    from mainspring.routing import Need, Router
 
 #: Quotes inside a text are escaped in JSON, so that these match only what stands in the document itself.
 _IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
@@ -142,18 +142,6 @@ def plan(exchange: Exchange, router: Router) -> None:
     exchange.plan = found
     exchange.timeouts = found.timeouts
     exchange.store_payloads = found.payloads if principal.payloads is None else principal.payloads
-
-
-def plan_fallback(exchange: Exchange, router: Router) -> Plan | None:
-    """The plan of the route that the request falls back to when nothing of its own plan answered; None is no such route.
-
-    Raises:
-        RequestError: no target of that route can serve the request.
-    """
-    fallback = exchange.plan.fallback if exchange.plan is not None else None
-    if fallback is None or fallback.route is None:
-        return None
-    return router.plan(fallback.route, lambda: RequestNeeds(exchange))
 
 
 def allowed(principal: Principal, name: str) -> bool:

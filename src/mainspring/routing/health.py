@@ -246,8 +246,9 @@ class Health:
 
         A target of which nothing is known costs nothing while nobody asks it, so that it becomes known.
         """
-        entry = self._entries.get((target.provider, target.model))
-        if entry is None:
+        key = (target.provider, target.model)
+        entry = self._entries.get(key)
+        if entry is None or key in self.unwell:  # a breaker that is not closed gets its probe
             return 0.0
         now = self._clock()
         seconds = (entry.first if stream else entry.whole).now(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from mainspring.base.money import NANO
 
@@ -140,3 +141,17 @@ def moment(us: int) -> str:
 def stamp(us: int) -> str:
     """An instant for the `datetime` attribute: `2026-11-21T10:04:41Z`."""
     return f"{datetime.fromtimestamp(us / 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def routing_note(line: dict[str, Any]) -> str:
+    """What decided about a candidate of a route, in words: its weight, its price, its load or what speaks against it."""
+    match line:
+        case {"note": note}:
+            return str(note)
+        case {"weight": weight}:
+            return f"weight {weight:g}" if weight else "only a backup"
+        case {"cost_nusd": cost}:
+            return "price unknown" if cost is None else f"about {usd(cost)}"
+        case {"load_ms": load}:
+            return "to become known" if load is None else f"load {duration(load)}"
+    return ""

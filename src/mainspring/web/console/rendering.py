@@ -60,6 +60,7 @@ def environment() -> Environment:
         day=formatting.day,
         moment=formatting.moment,
         stamp=formatting.stamp,
+        routing_note=formatting.routing_note,
     )
     made.globals.update(
         none_sign=formatting.NONE,
