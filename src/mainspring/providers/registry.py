@@ -6,6 +6,7 @@ A new wire protocol is one file and one line in `_BUILDERS`; a provider that spe
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ class Providers:
             name for name in self._open if name not in KNOWN or KNOWN[name].stream_usage
         )
         self._listed: dict[str, list[str]] = {}
+        self._listing: set[asyncio.Task[None]] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._open
@@ -163,11 +165,20 @@ class Providers:
 
     def _rotated(self, reference: str) -> None:
         for provider in self:
+            before = provider.ready()
             provider.pool.put(reference, self._secrets.get(reference), self._secrets.problem(reference))
+            if (
+                before == math.inf and provider.ready() == 0
+            ):  # its first key has come: it can tell of its models now
+                listing = asyncio.create_task(self._list(provider))
+                self._listing.add(listing)
+                listing.add_done_callback(self._listing.discard)
 
     async def close(self) -> None:
         """Close every pool."""
         self._secrets.ignore(self._rotated)
+        for listing in self._listing:
+            listing.cancel()
         await asyncio.gather(*(provider.close() for provider in self))
 
 
@@ -200,8 +211,6 @@ def _operations(name: str, provider: ProviderSettings, usual: frozenset[Operatio
 
 
 def _build(name: str, provider: ProviderSettings, settings: Settings, pool: KeyPool) -> Provider:
-    if "/" in name:
-        raise ConfigError(f"providers.{name}: a provider's name has no slash.", remedy="Rename it.")
     return _BUILDERS[provider.api](name, provider, settings, pool)
 
 

@@ -62,7 +62,7 @@ def test_references() -> None:
         check_reference(reference)
         assert redact(reference) == ("set" if kind == "literal" else reference)
     for wrong, said in {
-        "vualt:a#b": "did you mean vault",
+        "vualt:a#b": "id you mean vault",
         "gcp:x": "no kind of reference",
         "env:": "names nothing",
         "vault:a/b": "names no field",
@@ -75,7 +75,7 @@ def test_references() -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (["vualt:a#b"], "did you mean vault"),
+        (["vualt:a#b"], "id you mean vault"),
         ([" "], "a key is empty"),
         (["env:A", "env:B", "env:A"], "'env:A' stands there twice"),
         (["sk-x", "sk-x"], "a key stands there twice"),

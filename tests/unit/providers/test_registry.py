@@ -9,6 +9,7 @@ import pytest
 from tests.support.loopback import loopback, response
 
 from mainspring.base.errors import ConfigError, NotFound
+from mainspring.base.secrets import Secrets
 from mainspring.base.settings import Settings
 from mainspring.providers import Operation, Providers
 from mainspring.providers.configured import base_url_of, configurations
@@ -136,7 +137,7 @@ def test_unknown_names() -> None:
     ) as error:
         providers.get("yours")
     assert error.value.param == "model"
-    with pytest.raises(ConfigError, match="has no slash"):
+    with pytest.raises(ValueError, match="has no slash"):
         Providers(settings(**{"a/b": {"base_url": "http://host/v1"}}))
 
 
@@ -164,4 +165,30 @@ async def test_a_silent_provider_does_not_hide_the_models_of_others(monkeypatch:
         await providers.start()
         await providers.warm()
         assert [name for name in providers.models() if not name.startswith("local/")] == ["two/b", "two/a"]
+        await providers.close()
+
+
+async def test_a_provider_whose_key_comes_later_tells_of_its_models_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    async def telling(visit: Any) -> None:
+        while request := await visit.request():
+            asked.append(b"Bearer sk-late" in request)
+            await visit.send(response(b'{"data":[{"id":"a"}]}'))
+
+    async with loopback(telling) as up:
+        secrets = Secrets()
+        late = {"base_url": f"http://127.0.0.1:{up.port}", "api_keys": ["env:LATE_KEY"]}
+        providers = Providers(settings(late=late), secrets)
+        await providers.start()
+        await providers.warm()
+        assert not asked
+        monkeypatch.setenv("LATE_KEY", "sk-late")
+        await secrets.reread()
+        async with asyncio.timeout(5):
+            while "late/a" not in providers.models():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.01)
+        assert asked == [True]
         await providers.close()

@@ -31,7 +31,7 @@ from mainspring.base.settings.routes import (
     RouteSettings,
     TimeoutSettings,
 )
-from mainspring.base.settings.secrets import redact, resolve, without_password
+from mainspring.base.settings.secrets import redact, without_password
 
 __all__ = [
     "DEFAULT_FILE",
@@ -62,6 +62,5 @@ __all__ = [
     "load",
     "located",
     "redact",
-    "resolve",
     "without_password",
 ]

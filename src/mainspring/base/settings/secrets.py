@@ -8,12 +8,13 @@ known in `base.secrets`.
 from __future__ import annotations
 
 import difflib
-import os
 import re
-from pathlib import Path
 
 #: The kinds of references.
 KINDS = ("env", "file", "vault", "aws")
+#: How a variable is written in a shell; here it would be sent as if it were the key.
+_OF_A_SHELL = re.compile(r"\$(\w+|\{\w+\}|\(\w+\))|%\w+%")
+_PASSWORD_IN_QUERY = re.compile(r"(?i)([?&][^=&]*(?:password|secret|token|key)=)[^&#]*")
 _PREFIX = re.compile(r"([a-z]{2,12}):(?!//)")
 
 
@@ -36,27 +37,14 @@ def check_reference(reference: str) -> None:
             near = difflib.get_close_matches(prefix[1], KINDS, 1, 0.5)
             meant = f"did you mean {near[0]}:?" if near else f"known are {', '.join(f'{k}:' for k in KINDS)}"
             raise ValueError(f"{prefix[1]}: is no kind of reference; {meant}")
+        if _OF_A_SHELL.fullmatch(reference):
+            name = reference.strip("${}()%")
+            raise ValueError(f"{reference!r} is a variable as shells write it; write env:{name}")
         return
     if not rest.strip():
         raise ValueError(f"{reference!r} names nothing; write {_EXAMPLES[kind]}")
     if kind == "vault" and not all(part.strip("/ ") for part in _parts(rest)):
         raise ValueError(f"{reference!r} names no field; write {_EXAMPLES['vault']}")
-
-
-def resolve(reference: str) -> str | None:
-    """The secret behind a reference of this machine, or `None` when the variable or file is not there.
-
-    A text without a known prefix is the secret itself.
-    """
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        return os.environ.get(name) or None
-    if kind == "file":
-        try:
-            return Path(name).read_text("utf-8").strip() or None
-        except OSError:
-            return None
-    return None if kind in KINDS else reference
 
 
 def redact(reference: str) -> str:
@@ -71,6 +59,7 @@ def shown(reference: str) -> str:
 
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
+    url = _PASSWORD_IN_QUERY.sub(r"\1***", url)
     head, separator, rest = url.partition("://")
     if not separator or "@" not in rest:
         return url
