@@ -149,6 +149,13 @@ class RunningServer:
         assert self._process is not None
         return self._process.wait(seconds)
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `mainspring` with these arguments beside the server, in its folder and with its environment."""
+        command = [sys.executable, "-m", "mainspring", *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self._env, capture_output=True, text=True, check=False, timeout=60
+        )
+
     def restart(self) -> None:
         """Stop and start again, on the same port, folder and key."""
         self.stop()

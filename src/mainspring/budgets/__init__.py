@@ -9,7 +9,7 @@ what a request looks like, which model is asked after which, or who is told of a
 from mainspring.budgets.charge import Bounds, Charge
 from mainspring.budgets.service import Budgets
 from mainspring.budgets.types import Budget, BudgetPage, Crossing, Standing
-from mainspring.budgets.validation import NewBudget, changed, checked, parse_usd_window
+from mainspring.budgets.validation import NewBudget, changed, checked
 
 __all__ = [
     "Bounds",
@@ -22,5 +22,4 @@ __all__ = [
     "Standing",
     "changed",
     "checked",
-    "parse_usd_window",
 ]

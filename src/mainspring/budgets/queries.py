@@ -340,6 +340,18 @@ def cross(  # noqa: PLR0917 - a row
     )
 
 
+def slices(connection: Connection, budget: Budget, room_us: int, now_us: int) -> list[tuple[int, int, int]]:
+    """What was spent in each slice of a window, oldest first: where it begins, nano-dollars, tokens."""
+    rows = connection.rows(
+        "SELECT bucket_us, nusd, tokens FROM budget_spent"
+        " WHERE budget_id = :id AND bucket_us >= :low AND bucket_us <= :high ORDER BY bucket_us",
+        id=budget.id,
+        low=windows.lowest_bucket(budget, room_us, now_us),
+        high=windows.highest_bucket(budget, room_us),
+    )
+    return [(int(row[0]), int(row[1]), int(row[2])) for row in rows]
+
+
 # The sum check
 
 

@@ -218,6 +218,20 @@ class Budgets:
         await self.refresh()
         return budget
 
+    async def history(self, budget_id: str, *, tenant: str | None = None) -> Sequence[tuple[int, int, int]]:
+        """What was spent in each slice of the current window, oldest first: where it begins, nano-dollars, tokens.
+
+        Raises:
+            NotFound: there is no such budget of that tenant.
+        """
+
+        def work(connection: Connection) -> Sequence[tuple[int, int, int]]:
+            budget = _found(queries.by_id(connection, budget_id, tenant), budget_id)
+            now = now_us()
+            return queries.slices(connection, budget, windows.span(budget, now).room_us, now)
+
+        return await self._database.read(work)
+
     # Looking
 
     async def crossed(self) -> Sequence[Crossing]:

@@ -123,7 +123,7 @@ class Crossing(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Difference(msgspec.Struct, kw_only=True, frozen=True):
-    """What a budget has counted in one window, against the rows of the ledger. `window_us` None is the whole budget."""
+    """What a budget has counted in one slice of its window, against the rows of the ledger."""
 
     budget: Budget
     bucket_us: int

@@ -12,7 +12,7 @@ from mainspring.base.clock import now_us
 from mainspring.base.durations import parse_seconds
 from mainspring.base.errors import InvalidRequest
 from mainspring.base.ids import new_id
-from mainspring.base.money import from_usd
+from mainspring.base.money import NANO, from_usd
 from mainspring.budgets.types import KINDS, POLICIES, USUAL_THRESHOLDS, WINDOWS, Budget
 from mainspring.budgets.windows import DAY_US, SECOND_US
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 MOST_USD = 1_000_000_000
+_MOST_NUSD = MOST_USD * NANO
 MOST_TOKENS = 1_000_000_000_000_000
 LONGEST_QUEUE = 600.0
 SHORTEST_PERIOD_US, LONGEST_PERIOD_US = 60 * SECOND_US, 366 * DAY_US
@@ -106,21 +107,6 @@ def changed(budget: Budget, changes: Mapping[str, Any], routes: Collection[str] 
     return _whole(msgspec.structs.replace(budget, **values), routes)
 
 
-def parse_usd_window(text: str, option: str = "--budget-usd") -> dict[str, object]:
-    """`5/day`, `100/month`, `20/total` or `20` as the settings of a key have it.
-
-    Raises:
-        InvalidRequest: it is none of these.
-    """
-    amount, _, window = text.partition("/")
-    try:
-        return {"usd": float(amount), "window": window or "total"}
-    except ValueError:
-        raise InvalidRequest(
-            f"{option}: {text!r} is not a budget.", remedy="Write 5/day, 100/month or 20/total.", param=option
-        ) from None
-
-
 def of_key(key_id: str, name: str, tenant: str, settings: Mapping[str, Any], starts_us: int) -> Budget | None:
     """The budget that a key's settings name; None where they name none."""
     own = settings.get("budget")
@@ -132,7 +118,7 @@ def of_key(key_id: str, name: str, tenant: str, settings: Mapping[str, Any], sta
         kind="key",
         subject=key_id,
         tenant=tenant,
-        nusd=from_usd(own["usd"]),
+        nusd=min(from_usd(own["usd"]), _MOST_NUSD),
         window=own["window"],
         created_us=starts_us,
         starts_us=starts_us,
@@ -225,7 +211,7 @@ def _nusd(usd: float | str | None) -> int | None:
         raise _wrong("usd", "usd is not an amount of dollars.", "Write a number such as 5 or 0.25.") from None
     if amount < 0:
         raise _wrong("usd", "A cap cannot be negative.", "0 lets nothing through that costs anything.")
-    if amount > MOST_USD * SECOND_US * 1000:
+    if amount > _MOST_NUSD:
         raise _wrong("usd", "A cap is at most a thousand million dollars.", "Leave it out for no cap.")
     return amount
 

@@ -51,9 +51,10 @@ app.command("check")(check.check)
 app.command("usage")(usage.usage)
 app.add_typer(keys.app, name="keys")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(providers.app, name="providers")
-app.add_typer(ledger.app, name="ledger")
 app.add_typer(routes.app, name="routes")
+app.add_typer(ledger.app, name="ledger")
 if find_spec("mainspring.cli.local") is not None:
     app.add_typer(import_module("mainspring.cli.local").app, name="local")
 

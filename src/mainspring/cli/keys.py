@@ -47,7 +47,7 @@ def create(
         typer.Option("--concurrency", help="Requests at once, in place of limits.concurrency_per_key."),
     ] = None,
     budget_usd: Annotated[
-        str | None, typer.Option("--budget-usd", help="Dollars per window, such as 5/day; kept with the key.")
+        str | None, typer.Option("--budget-usd", help="Dollars per window, such as 5/day: makes a budget.")
     ] = None,
     payloads: Annotated[
         bool | None,

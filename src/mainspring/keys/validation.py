@@ -17,6 +17,7 @@ LONGEST_NAME = 200
 #: A name has a visible character and no control characters.
 NAME_PATTERN = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
 MOST_MODELS = 1000
+MOST_USD = 1_000_000_000
 _name_matches = re.compile(NAME_PATTERN).fullmatch
 
 
@@ -70,6 +71,8 @@ def _limits(settings: dict[str, object]) -> None:
         return
     if not isinstance(budget, dict) or set(budget) != {"usd", "window"} or not _positive(budget["usd"]):
         raise InvalidRequest("A budget is a number of usd above 0 and a window.", param="budget")
+    if budget["usd"] > MOST_USD:
+        raise InvalidRequest("A budget is at most a thousand million dollars.", param="budget")
     if budget["window"] not in WINDOWS:
         raise InvalidRequest("A budget's window is day, month or total.", param="budget")
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 from starlette.responses import Response  # noqa: TC002 - FastAPI reads annotations
 
 from mainspring.keys.service import LONGEST_OVERLAP_SECONDS
-from mainspring.keys.validation import LONGEST_NAME, MOST_MODELS, NAME_PATTERN
+from mainspring.keys.validation import LONGEST_NAME, MOST_MODELS, MOST_USD, NAME_PATTERN
 from mainspring.web.management import views
 from mainspring.web.management.access import (
     TIME_PATTERN,
@@ -32,9 +32,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=NAME_P
 
 
 class Budget(msgspec.Struct, forbid_unknown_fields=True):
-    """Dollars per window. Kept with the key; not enforced yet."""
+    """Dollars per window: a budget that comes with the key, and stays with its successors by rotation."""
 
-    usd: Annotated[float, Meta(gt=0)]
+    usd: Annotated[float, Meta(gt=0, le=MOST_USD)]
     window: Literal["day", "month", "total"]
 
 

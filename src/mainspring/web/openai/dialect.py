@@ -45,7 +45,7 @@ class OpenAIDialect:
 def _detail(error: MainspringError, status: int) -> dict[str, str | int | None]:
     words = upstream_words(error)
     kind = _TYPES.get(status, "server_error" if status >= _SERVER_ERROR else "invalid_request_error")
-    if isinstance(error, BudgetExceeded):
+    if isinstance(error, BudgetExceeded) and status in _TYPES:
         kind = error.code  # as OpenAI names an account that has nothing left
     if words is None or words.message is None:
         ours = "model_not_found" if isinstance(error, NotFound) and error.param == "model" else error.code

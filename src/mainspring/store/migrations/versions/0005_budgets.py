@@ -81,7 +81,7 @@ def _counters() -> None:
     op.create_table(
         "budget_spent",
         sa.Column("budget_id", TEXT, primary_key=True),
-        # Where the window begins that the answers belong to; of a rolling one, where the slice of it begins.
+        # Where the slice of the window begins that the answers belong to.
         sa.Column("bucket_us", sa.BigInteger, primary_key=True),
         sa.Column("nusd", sa.BigInteger, nullable=False),
         sa.Column("tokens", sa.BigInteger, nullable=False),
@@ -91,7 +91,7 @@ def _counters() -> None:
     op.create_table(
         "budget_leases",
         sa.Column("budget_id", TEXT, primary_key=True),
-        # The window that the lease is a part of; 0 for a rolling one.
+        # Where the window begins that the lease is a part of; 0 for rolling and total ones.
         sa.Column("room_us", sa.BigInteger, primary_key=True),
         sa.Column("holder", TEXT, primary_key=True),
         sa.Column("nusd", sa.BigInteger, nullable=False),
