@@ -52,12 +52,12 @@ severity = "critical"
     )
 
 
-def ask(server: RunningServer, key: str, model: str, times: int) -> None:
+def ask(server: RunningServer, key: str, model: str, times: int, **more: Any) -> None:
     with httpx2.Client(
         base_url=server.url, headers={"authorization": f"Bearer {key}"}, trust_env=False
     ) as client:
         for _ in range(times):
-            body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
+            body = {"model": model, "messages": [{"role": "user", "content": "x"}], **more}
             client.post("/v1/chat/completions", json=body, timeout=30)
 
 
@@ -72,18 +72,22 @@ def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
 def test_story_of_a_failing_provider(
     start_server: Callable[..., RunningServer], provider: ProviderServer, receiver: WebhookReceiver
 ) -> None:
-    server = start_server(config(provider, receiver), env={"OPS_WEBHOOK": receiver.url})
+    quietly = '[alerts.rules.providers]\nmetric = "provider_health"\nchannels = []\n'
+    server = start_server(config(provider, receiver, quietly), env={"OPS_WEBHOOK": receiver.url})
     key = server.create_key()
     ask(server, key, "openai/failing+status=500", 25)
     hit = receiver.wait(1)[0]
     (told,) = hit.document["data"]["alerts"]
     assert (told["event"], told["rule"], told["severity"]) == ("opened", "errors", "critical")
     verify(hit.headers, hit.body)
-    (alert,) = server.client.get("/api/v1/alerts", params={"state": "open"}).json()["items"]
+    alert, breaker = (
+        server.client.get("/api/v1/alerts", params={"state": "open", "rule": rule}).json()["items"][0]
+        for rule in ("errors", "providers")
+    )
     assert (alert["id"], alert["unit"], alert["threshold"]) == (told["id"], "share", 0.05)
     assert alert["value"] > 0.9
-    page = server.client.get("/metrics").text
-    assert "mainspring_alerts_open 1.0" in page
+    assert breaker["summary"].startswith("openai/failing+status=500: its breaker is ")
+    until(lambda: "mainspring_alerts_open 2.0" in server.client.get("/metrics").text)
     # The provider is well again: what it answers outweighs what it did not.
     ask(server, key, "openai/well", 700)
     until(lambda: [each for each in receiver.alerts() if each["event"] == "resolved"])
@@ -215,3 +219,23 @@ def test_command_line_and_roles(
     code, told = command("test", "ops")
     assert (code, "did not take it: status 403" in told) == (1, True)
     assert "There is no alert" in command("show", "nothing")[1]
+
+
+def test_budget_that_is_nearly_spent_is_an_alert_without_any_configuration(
+    start_server: Callable[..., RunningServer], provider: ProviderServer
+) -> None:
+    server = start_server(provider_config(provider.url))
+    key = server.create_key(tenant="acme")
+    made = server.client.post(
+        "/api/v1/budgets", json={"scope": {"tenant": "acme"}, "usd": 0.0006, "window": "total"}
+    )
+    assert made.status_code == 201, made.text
+    # An answer of 20 + 3 tokens costs $0.000026.
+    ask(server, key, "openai/priced", 20, max_tokens=3)
+    found = until(lambda: server.client.get("/api/v1/alerts", params={"tenant": "acme"}).json()["items"])
+    assert [(each["rule"], each["metric"], each["tenant"]) for each in found] == [
+        ("budgets", "budget", "acme")
+    ]
+    assert made.json()["id"] in found[0]["subject"]
+    assert "% of the budget is spent: $0.000" in found[0]["summary"]
+    assert found[0]["severity"] in {"warning", "info"}
