@@ -130,25 +130,17 @@ class Attempts(Generic[_Answer]):
             self._remaining.sort(key=self._often)
         try:
             while True:
-                answer = await self._step()
+                side = self._side
+                if side is not None and (side.answer is not None or not side.is_probe):
+                    answer = await self._await_side(side)
+                else:
+                    chosen = await self._next()
+                    answer = await (self._last_resort() if chosen is None else self._attempt(*chosen))
                 if answer is not None:
                     return answer
         finally:
             if self._side is not None:
                 self._leave(self._side)
-
-    async def _step(self) -> _Answer | None:
-        """Make the next call, or wait for the one that runs beside it."""
-        side = self._side
-        if side is not None:
-            if side.answer is not None:
-                return self._taken(side)
-            if side.trial is None or not side.trial.probe:
-                return await self._await_side(side)
-        chosen = await self._next()
-        return await (
-            self._last_resort() if chosen is None else self._attempt(chosen[0], chosen[1], probe=chosen[2])
-        )
 
     def consider(self) -> None:
         """Ask the next target too, if the one that is being asked answers nobody. Called by the watch."""
@@ -160,8 +152,8 @@ class Attempts(Generic[_Answer]):
 
     # Whom to ask
 
-    async def _next(self) -> tuple[Target, Provider, bool] | None:
-        """The next target that may be asked now, and whether that is its probe; None where there is none."""
+    async def _next(self) -> tuple[Target, Provider, str] | None:
+        """The next target that may be asked now, and what health says to that; None where there is none."""
         upstreams, exchange = self._upstreams, self._exchange
         for target in tuple(self._remaining):
             self._may_go_on()
@@ -180,7 +172,7 @@ class Attempts(Generic[_Answer]):
                     upstreams.health.let_go(target, began=upstreams.health.began(target))
                 continue
             self._may_go_on()
-            return target, provider, admitted == "probe"
+            return target, provider, admitted
         return None
 
     def _may_go_on(self) -> None:
@@ -214,9 +206,9 @@ class Attempts(Generic[_Answer]):
 
     # One call
 
-    async def _attempt(self, target: Target, provider: Provider, *, probe: bool) -> _Answer | None:
+    async def _attempt(self, target: Target, provider: Provider, admitted: str) -> _Answer | None:
         """Ask one target. None is that it failed and another may be asked; a second call may be under way."""
-        exchange, upstreams = self._exchange, self._upstreams
+        exchange, upstreams, probe = self._exchange, self._upstreams, admitted == "probe"
         trial = Trial(exchange, target, upstreams.health, hedge=self._side is not None, probe=probe)
         exchange.target = target
         self._calls += 1
@@ -468,7 +460,7 @@ class Attempts(Generic[_Answer]):
             raise self._verdict()
         await reserve(self._exchange, target)
         self._may_go_on()
-        return await self._attempt(target, provider, probe=admitted == "probe")
+        return await self._attempt(target, provider, admitted)
 
     def _repeatable(self) -> tuple[Target, float] | None:
         """The target that may be asked again soonest, and after how many seconds."""

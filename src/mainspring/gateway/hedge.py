@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mainspring.base.clock import monotonic
-from mainspring.base.errors import MainspringError, ProviderTimeout
+from mainspring.base.errors import MainspringError
 from mainspring.base.settings import QUANTILES
 from mainspring.gateway.trial import silent
 
@@ -59,6 +59,11 @@ class Side(Generic[_Answer]):
         self.error: MainspringError | None = None
         self.left = False
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it is to find out if its target is back, so that nobody should wait for it."""
+        return self.trial is not None and self.trial.probe
 
     async def run(self, trial: Trial, call: Awaitable[_Answer], seconds: float) -> None:
         """Make the call.
@@ -117,6 +122,3 @@ def when_done(task: asyncio.Task[None], then: Callable[[], None]) -> None:
             then()
 
     task.add_done_callback(done)
-
-
-__all__ = ["PROBE_PAUSE", "Outrun", "ProviderTimeout", "Side", "delay", "hangs", "probe_seconds", "when_done"]
