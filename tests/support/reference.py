@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -45,8 +46,11 @@ def settings_fields(
 
 def section_of(annotation: Any) -> tuple[type[BaseModel], bool] | None:
     """The section behind an annotation, and whether there may be many of it."""
+    if get_origin(annotation) in {Union, UnionType}:  # a section that may be absent, or switched off
+        found = [section_of(part) for part in get_args(annotation)]
+        return next((section for section in found if section is not None), None)
     many = get_origin(annotation) is dict
-    kind = get_args(annotation)[1] if many else annotation
+    kind = get_args(annotation)[-1] if many or get_origin(annotation) is list else annotation
     return (kind, many) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
@@ -68,7 +72,7 @@ def type_text(annotation: Any) -> str:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
     parts = [part for part in get_args(annotation) if part is not type(None)]
     if get_origin(annotation) is list:
-        return "list of text"
+        return "list of numbers" if get_args(annotation)[0] in {int, float} else "list of text"
     if get_origin(annotation) is dict:
         return "table of text"
     if parts:
@@ -115,10 +119,11 @@ def configuration() -> str:
             about = (
                 (named[place].__doc__ or "").partition(":")[2].strip() if place else "At the top of the file."
             )
+            about = re.sub(r"\s*\n\s*", " ", about)
             about = about or (named[place].__doc__ or "").partition(",")[2].strip()
             text += [
                 "",
-                f"### `[{place}]`" if place else "### Without a section",
+                f"### `{written_header(place, named)}`" if place else "### Without a section",
                 "",
                 about[:1].upper() + about[1:],
                 "",
@@ -130,6 +135,12 @@ def configuration() -> str:
     text += ["", "### Variables that are not settings", "", "| variable | read by |", "|---|---|"]
     text += [f"| `{name}` | {about} |" for name, about in sorted(OTHER_VARIABLES.items())]
     return "\n".join(text).strip()
+
+
+def written_header(place: str, named: dict[str, type[BaseModel]]) -> str:
+    """A section's header; one that stands in the file several times says so at the start of its docstring."""
+    double = (named[place].__doc__ or "").startswith("`[[")
+    return f"[[{place}]]" if double else f"[{place}]"
 
 
 def providers() -> str:

@@ -60,6 +60,7 @@ _ROWS: tuple[tuple[str, bool | None, bool | None, bool | None], ...] = (
     (r"deepseek-(vl|ocr)", _UNKNOWN, _YES, _UNKNOWN),
     (r"deepseek-(chat|reasoner|coder|r1|v2|v3)", _UNKNOWN, _NO, _UNKNOWN),
     # Meta
+    (r".*llama.*(vision|-vl)", _UNKNOWN, _YES, _UNKNOWN),
     (r"llama-?2|codellama|code-llama", _NO, _NO, _UNKNOWN),
     (r"(meta-)?llama-?3[.p-]2-(11b|90b)", _UNKNOWN, _YES, _UNKNOWN),
     (r"(meta-)?llama-?4|llama-guard-4", _UNKNOWN, _YES, _UNKNOWN),

@@ -54,7 +54,10 @@ class RetrySettings(Section):
 
 
 class HedgeSettings(Section):
-    """`[routes.NAME.hedge]`: a second target is asked when the first is slow; who answers first, answers."""
+    """`[routes.NAME.hedge]`: a second target is asked when the first is slow; who answers first, answers.
+
+    Off where neither the route nor `[defaults]` has it; `hedge = false` switches off what the defaults say.
+    """
 
     after: str | float = Field(
         default="p95",
@@ -76,7 +79,10 @@ class HedgeSettings(Section):
 
 
 class FallbackSettings(Section):
-    """`[routes.NAME.fallback]`: what answers when no target does; tried in the order of this table."""
+    """`[routes.NAME.fallback]`: what answers when no target does; tried in the order of this table.
+
+    None where neither the route nor `[defaults]` has it; `fallback = false` switches off what the defaults say.
+    """
 
     route: str | None = Field(default=None, description="Another route, whose targets are asked then.")
     heuristic: str | None = Field(
