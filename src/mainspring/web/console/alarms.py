@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from mainspring.alerts import AlertFilter
+from mainspring.alerts.rules import show as show_value
 from mainspring.base.errors import InvalidRequest
 from mainspring.web.console.rendering import base, page
 from mainspring.web.console.sessions import CurrentVisitor, FormAdmin  # noqa: TC001 - FastAPI reads annotations
@@ -54,6 +55,7 @@ async def show(request: Request, visitor: CurrentVisitor) -> Response:
         next=history.next,
         after=after,
         silences=await alerts.silences(),
+        shown=show_value,
         rules=alerts.rules if visitor.admin else [],
         channels=alerts.channels if visitor.admin else {},
         messages=await _messages(alerts) if visitor.admin else [],
