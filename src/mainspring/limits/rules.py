@@ -32,6 +32,7 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
         limit: requests a second, tokens a minute, or requests at once.
         allowance: the same for a meter.
         name: of the setting.
+        most: the capacity as headers tell it.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
     limit: float
     allowance: Allowance
     name: str
+    most: bytes
 
     @property
     def words(self) -> str:
@@ -114,7 +116,8 @@ class Rules:
             name = f"{prefix}_{scope}"
             limit: float = getattr(settings, name) if own is None else own
             if limit:
-                found.append(Rule(kind, scope, limit, self._allowance(kind, limit), name))
+                allowance = self._allowance(kind, limit)
+                found.append(Rule(kind, scope, limit, allowance, name, b"%d" % allowance.capacity))
         return tuple(found)
 
     def _allowance(self, kind: Kind, limit: float) -> Allowance:

@@ -81,7 +81,8 @@ class Limits:
             rules.append(rule)
         if not asks:
             return None
-        return Grant(self._shared, rules, asks, await self._shared.take(asks))
+        taken = await self._shared.take(asks)
+        return Grant(self._shared, rules, asks, taken, counts_tokens=tokens > 0)
 
     def refusal(self, grant: Grant) -> RateLimited:
         """What to tell the caller of a denied request; counts the denial."""

@@ -52,6 +52,8 @@ class Meters:
 
     def take(self, asks: Sequence[Ask], parts: int = 1) -> Taken:
         """See `Shared.take`; every allowance divided by `parts`."""
+        if parts == 1 and len(asks) == 1 and not asks[0].reserve:
+            return self._take_one(asks[0])
         now = self._clock()
         admitted = True
         levels, held = [], []
@@ -79,6 +81,21 @@ class Meters:
                     held[index] += ask.reserve
                     self.held[ask.key] = self.held.get(ask.key, 0) + ask.reserve
         return Taken(admitted, levels, held, parts)
+
+    def _take_one(self, ask: Ask) -> Taken:
+        """The usual case, in half the time."""
+        now, key, charge, allowance = self._clock(), ask.key, ask.charge, ask.allowance
+        table = self._drained[hash(key) & _LAST_PART]
+        level = table.get(key, 0.0) - now
+        if level < 0.0:  # noqa: PLR1730 - max() takes three times as long
+            level = 0.0
+        emission, capacity = allowance.emission_us, allowance.capacity
+        need = charge if charge < capacity else capacity  # noqa: FURB136 - as above
+        if level + (need - capacity) * emission > SLACK_US:
+            return Taken(False, [level], [0.0])
+        level += charge * emission
+        table[key] = now + level
+        return Taken(True, [level], [0.0])
 
     def give(self, asks: Sequence[Ask], parts: int = 1) -> None:
         """See `Shared.give`."""
