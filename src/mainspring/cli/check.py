@@ -6,22 +6,23 @@ import typer
 
 from mainspring.cli.options import Config, Json  # noqa: TC001 - Typer reads them
 from mainspring.cli.output import print_json
-from mainspring.cli.session import read_settings
 
 
 def check(*, config: Config = None, json: Json = False) -> None:
-    """Check the configuration, the stores, the providers and the models in the box; exit code 1 if something fails."""
-    from mainspring.cli.examination import examine  # noqa: PLC0415 - every room, only when they are looked at
+    """Check the configuration and what it names: stores, providers with their keys, routes, limits, budgets, alerts.
 
-    findings = examine(config, read_settings(config))
+    Exit code 1 if something fails. `warns` works, but should be looked at; `absent` need not be there.
+    """
+    from mainspring.base import logging  # noqa: PLC0415 - structlog is not for --help
+    from mainspring.cli.checking import examine  # noqa: PLC0415 - every room, only when they are looked at
+
+    logging.configure("error")  # what would be logged is told below
+    findings = examine(config)
     if json:
         print_json({"items": findings, "next": None})
     else:
         for finding in findings:
-            mark = {True: "ok     ", False: "FAILS  ", None: "absent "}[finding.works]
-            if finding.warns:
-                mark = "warns  "
-            typer.echo(f"{mark} {finding.subject}: {finding.detail}")
+            typer.echo(f"{finding.mark:<7} {finding.subject}: {finding.detail}")
             if finding.remedy:
                 typer.echo(f"        {finding.remedy}")
     if any(finding.works is False for finding in findings):

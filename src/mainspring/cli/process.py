@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -43,6 +44,7 @@ def run_process(
     *,
     on_ready: Callable[[], None],
     parent: int | None = None,
+    kept: Path | None = None,
 ) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT, then let open answers finish.
 
@@ -52,6 +54,7 @@ def run_process(
         listener: where to accept connections.
         on_ready: called on a thread of its own once the first request would be answered.
         parent: a file descriptor that closes when the supervisor is gone; the process then stops too.
+        kept: where a copy of the last good configuration is kept.
 
     Raises:
         MainspringError: the application could not start.
@@ -59,7 +62,7 @@ def run_process(
     from mainspring.web.app import create_app  # noqa: PLC0415 - everything that serves; not for --help
     from mainspring.web.http1 import Listener  # noqa: PLC0415 - likewise
 
-    app = create_app(settings, file=config)
+    app = create_app(settings, file=config, kept=kept)
     server_config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -159,10 +162,17 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         raise ConfigError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}.",
-            remedy="Stop what uses the port, or choose another with --port.",
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy=_remedy(error)
         ) from None
     return listener
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "Choose an address of this machine with --host, such as 127.0.0.1, or 0.0.0.0 for all."
+    if error.errno == errno.EACCES:
+        return "Choose a port above 1023 with --port; the others are for root."
+    return "Stop what uses the port, or choose another with --port."
 
 
 def _told_already(record: logging.LogRecord) -> bool:

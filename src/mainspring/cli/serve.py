@@ -38,9 +38,12 @@ def serve(
     if count == 1:
         run_process(settings, config, listener, on_ready=banner.show)
         return
-    from mainspring.cli.supervisor import Supervisor  # noqa: PLC0415 - only for several workers
+    from mainspring.cli.supervisor import Supervisor, WorkerFailed  # noqa: PLC0415 - only for several workers
 
-    Supervisor(count, listener, config, settings.server.drain_seconds, banner.show).run()
+    try:
+        Supervisor(count, listener, config, settings.server.drain_seconds, banner.show).run()
+    except WorkerFailed as failure:  # it has said why
+        raise typer.Exit(failure.code if failure.code > 0 else 1) from None
 
 
 def prepare(config: Path | None) -> Settings:

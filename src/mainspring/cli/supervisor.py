@@ -7,6 +7,7 @@ Workers are fresh processes, not forks, so that what libraries keep in threads a
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mainspring.base.errors import MainspringError
 from mainspring.base.logging import get_logger
+from mainspring.base.settings import DEFAULT_FILE
 
 if TYPE_CHECKING:
     import socket
@@ -31,7 +32,22 @@ _LONGEST_PAUSE_SECONDS = 10.0
 _GRACE_SECONDS = 5.0
 _CHECK_SECONDS = 0.1
 
+#: The last good configuration, in the folder that the workers share: one that starts later may find the file broken.
+KEPT = "last-good.toml"
+
 _log = get_logger(__name__)
+
+
+class WorkerFailed(Exception):
+    """The first worker did not come up.
+
+    Attributes:
+        code: what it ended with.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"a worker ended with {code}")
+        self.code = code
 
 
 class _Worker:
@@ -78,12 +94,14 @@ class Supervisor:
         """Supervise until SIGTERM or SIGINT, then until every worker has ended.
 
         Raises:
-            MainspringError: no worker came up.
+            WorkerFailed: no worker came up; it has told why.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hang_up)
         with tempfile.TemporaryDirectory(prefix="mainspring-") as folder:
+            if (self._config or DEFAULT_FILE).exists():
+                shutil.copyfile(self._config or DEFAULT_FILE, Path(folder) / KEPT)
             try:
                 self._watch(Path(folder))
             finally:
@@ -131,7 +149,7 @@ class Supervisor:
         worker.process = None
         worker.failures = worker.failures + 1 if lived < _TOO_SOON_SECONDS else 0
         if not ready:
-            raise MainspringError("The server did not start.", remedy="The reason stands above.")
+            raise WorkerFailed(code)
         pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2**worker.failures) if worker.failures else 0.0
         worker.not_before = time.monotonic() + pause
         _log.error("a worker ended and is replaced", worker=worker.index, exit_code=code, pause_seconds=pause)

@@ -10,12 +10,19 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mainspring.base.errors import MainspringError
+from mainspring.base.errors import ConfigError, MainspringError
+from mainspring.base.logging import get_logger
 from mainspring.base.telemetry import join_workers
 from mainspring.cli.process import run_process
 from mainspring.cli.serve import prepare
+from mainspring.cli.supervisor import KEPT
 
+if TYPE_CHECKING:
+    from mainspring.base.settings import Settings
+
+NOT_SO, WRONG_USAGE = 1, 2
 _OPTIONAL_CONFIG = 5
 
 
@@ -24,18 +31,39 @@ def work(arguments: list[str]) -> int:
     index, folder, listener, ready, lifeline = arguments[:_OPTIONAL_CONFIG]
     config = Path(arguments[_OPTIONAL_CONFIG]) if len(arguments) > _OPTIONAL_CONFIG else None
     join_workers(Path(folder), int(index))
+    kept = Path(folder) / KEPT
     try:
         run_process(
-            prepare(config),
+            _settings(config, kept),
             config,
             socket.socket(fileno=int(listener)),
             on_ready=lambda: _tell_ready(int(ready)),
             parent=int(lifeline),
+            kept=kept,
         )
     except MainspringError as error:
         sys.stderr.write(f"Error: {error}\n")
-        return 1
+        return WRONG_USAGE if isinstance(error, ConfigError) else NOT_SO
     return 0
+
+
+def _settings(config: Path | None, kept: Path) -> Settings:
+    """The configuration; where the file was broken since the server started, the last good one, as in other workers.
+
+    Raises:
+        ConfigError: there is no good one.
+    """
+    from mainspring.web.rehearsal import rehearse  # noqa: PLC0415 - the rooms, once logging is set up
+
+    try:
+        settings = prepare(config)
+        rehearse(settings, config)
+    except ConfigError as error:
+        if not kept.exists():
+            raise
+        settings = prepare(kept)
+        get_logger(__name__).error("configuration_kept", reason=str(error))
+    return settings
 
 
 def _tell_ready(ready: int) -> None:

@@ -5,8 +5,8 @@ asks the database; a version counter in the database tells every process of a ch
 nothing of HTTP, models or what is asked; it says who is asking, or why not.
 """
 
-from mainspring.keys.secrets import ADMIN_KEY_FILE
+from mainspring.keys.secrets import ADMIN_KEY_FILE, check_admin_key
 from mainspring.keys.service import KeyRing
 from mainspring.keys.types import Key, KeyPage, Principal, Subject
 
-__all__ = ["ADMIN_KEY_FILE", "Key", "KeyPage", "KeyRing", "Principal", "Subject"]
+__all__ = ["ADMIN_KEY_FILE", "Key", "KeyPage", "KeyRing", "Principal", "Subject", "check_admin_key"]

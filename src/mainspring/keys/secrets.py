@@ -31,6 +31,26 @@ def digest_of(secret: str) -> bytes:
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
+def check_admin_key(chosen: str | None, path: Path) -> None:
+    """See whether the first admin key can be one: what was chosen, or else what stands in the file.
+
+    Raises:
+        ConfigError: it cannot; the key is not shown.
+    """
+    if chosen is None:
+        read_file(path)
+        return
+    if len(chosen) < SHORTEST:
+        raise ConfigError(
+            f"MAINSPRING_ADMIN_KEY has fewer than {SHORTEST} characters.", remedy="Set a longer one."
+        )
+    if not (chosen.isascii() and chosen.isprintable()) or " " in chosen:
+        raise ConfigError(
+            "MAINSPRING_ADMIN_KEY has characters that no header carries.",
+            remedy="Set one of letters and digits.",
+        )
+
+
 def read_file(path: Path) -> str | None:
     """The secret in a file, or `None` when there is no such file.
 
@@ -41,9 +61,12 @@ def read_file(path: Path) -> str | None:
         secret = path.read_text("utf-8").strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        secret = ""
+    except OSError as error:
         raise ConfigError(
-            f"The admin key in {path} cannot be read: {error}.", remedy="Check its owner and mode."
+            f"The admin key in {path} cannot be read: {error.strerror or error}.",
+            remedy="Check its owner and mode.",
         ) from None
     if len(secret) < SHORTEST:
         raise ConfigError(f"{path} holds no admin key.", remedy="Delete the file; a new key is then made.")

@@ -13,7 +13,7 @@ from mainspring.base.errors import ConfigError, Conflict, InvalidRequest, NotFou
 from mainspring.base.ids import new_id
 from mainspring.base.logging import get_logger
 from mainspring.keys import queries
-from mainspring.keys.secrets import SHORTEST, digest_of, new_secret, read_file, write_file
+from mainspring.keys.secrets import check_admin_key, digest_of, new_secret, read_file, write_file
 from mainspring.keys.snapshot import Snapshot
 from mainspring.keys.types import Key, KeyPage, Principal
 from mainspring.keys.validation import checked
@@ -245,10 +245,7 @@ class KeyRing:
             ConfigError: the chosen secret is too short or was revoked, or the file cannot be read or written.
         """
         if admin_key is not None:
-            if len(admin_key) < SHORTEST:
-                raise ConfigError(
-                    f"MAINSPRING_ADMIN_KEY has fewer than {SHORTEST} characters.", remedy="Set a longer one."
-                )
+            check_admin_key(admin_key, path)
             key = await self._database.write(lambda c: _adopt(c, admin_key))
             if key.revoked_us is not None:
                 raise ConfigError(

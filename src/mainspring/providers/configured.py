@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
 
 from mainspring.base.errors import ConfigError
@@ -12,6 +13,7 @@ from mainspring.providers.known import KNOWN
 
 #: How a key is sent in each protocol, and by providers that do it in a way of their own.
 _HEADER = {"openai": "authorization: Bearer %s", "anthropic": "x-api-key: %s", "local": ""}
+_OPERATION = re.compile(r"/(chat/completions|completions|responses|embeddings|messages|models)/?$")
 _CREDENTIALS = {"azure": "api-key: %s"}
 
 
@@ -49,12 +51,22 @@ def base_url_of(name: str, provider: ProviderSettings) -> str:
             url = f"{url.rstrip('/')}/openai/v1"
     if url is None:
         raise ConfigError(
-            f"providers.{name} has no base_url.", remedy='Give it one, such as "https://host/v1".'
+            f"providers.{name} has no base_url.",
+            remedy='Give it one, such as "https://host/v1".',
+            place=("providers", name),
         )
+    place = () if provider.base_url is None else ("providers", name, "base_url")
     if not _is_address(url):
         raise ConfigError(
             f"providers.{name}: base_url {without_password(url)!r} is not an http or https URL without a query.",
             remedy='Write it as "https://host/v1".',
+            place=place,
+        )
+    if (operation := _OPERATION.search(url)) is not None:
+        raise ConfigError(
+            f"providers.{name}: base_url ends with {operation[0]}, which is the path of one operation.",
+            remedy=f"Leave it out: {without_password(url[: operation.start()])!r}.",
+            place=place,
         )
     return url
 

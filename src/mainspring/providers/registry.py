@@ -160,6 +160,7 @@ class Providers:
                 raise ConfigError(
                     f"providers.{name}: {key.label} holds what a header cannot.",
                     remedy="Check api_keys for line breaks and letters beyond ASCII.",
+                    place=("providers", name, "api_keys"),
                 )
         return pool
 
@@ -193,6 +194,7 @@ def _headers(name: str, headers: dict[str, str]) -> dict[str, str]:
             raise ConfigError(
                 f"providers.{name}: the header {key!r} holds what a header cannot.",
                 remedy="Check headers for line breaks and letters beyond ASCII.",
+                place=("providers", name, "headers", key),
             )
     return headers
 
@@ -207,6 +209,7 @@ def _operations(name: str, provider: ProviderSettings, usual: frozenset[Operatio
         raise ConfigError(
             f"providers.{name}.operations: {provider.operations} names something unknown.",
             remedy=f"Known are: {', '.join(Operation)}.",
+            place=("providers", name, "operations"),
         ) from None
 
 

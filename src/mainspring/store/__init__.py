@@ -9,7 +9,7 @@ not know what the rows mean: SQL and tables belong to the rooms above, which han
 """
 
 from mainspring.store.blobs import BlobStore, open_blobs
-from mainspring.store.database import open_database
+from mainspring.store.database import check_database_url, open_database
 from mainspring.store.shared import Shared, open_shared
 from mainspring.store.types import Connection, Database, Recorder, Sheet
 
@@ -20,6 +20,7 @@ __all__ = [
     "Recorder",
     "Shared",
     "Sheet",
+    "check_database_url",
     "open_blobs",
     "open_database",
     "open_shared",

@@ -28,7 +28,12 @@ class BlobStore:
         self._url = url
 
     def __repr__(self) -> str:
-        return f"BlobStore({without_password(self._url)!r})"
+        return f"BlobStore({self.place!r})"
+
+    @property
+    def place(self) -> str:
+        """Its URL, without a password."""
+        return without_password(self._url)
 
     async def put(self, name: str, data: bytes) -> None:
         """Keep bytes under a name. They are there for every reader once this returns."""
@@ -103,7 +108,7 @@ class _translated:  # noqa: N801 - used as a statement: `with _translated(store)
             raise NotFound(f"There is no blob {self._name!r}.") from error
         if isinstance(error, exceptions.BaseError | OSError):
             raise StoreUnavailable(
-                f"The blob store {self._blobs!r} failed ({type(error).__name__}).",
+                f"The blob store {self._blobs.place} cannot be used ({type(error).__name__}).",
                 remedy="Check [storage] blobs, its credentials and its free space.",
             ) from error
 
@@ -125,7 +130,7 @@ def open_blobs(url: str) -> BlobStore:
         or (scheme != "memory" and not rest)
     ):
         raise ConfigError(
-            f"{without_password(url)!r} is not a blob store that Mainspring knows.",
+            f"storage.blobs: {without_password(url)!r} is not a blob store that Mainspring knows.",
             remedy="Use file://PATH, s3://BUCKET/PREFIX, gs://, az:// or memory://.",
         )
 

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mainspring.base.errors import StoreUnavailable
+from mainspring.store.reasons import reason
 from mainspring.store.types import Connection
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ class Line:
 
 def unavailable(error: Exception) -> StoreUnavailable:
     """The error that callers see. Only the driver's class is named: its text may quote contents or a password."""
+    known = reason(error)
+    if known is not None:
+        return StoreUnavailable(f"The database cannot be used: {known[0]}.", remedy=known[1])
     return StoreUnavailable(
         f"The database cannot be reached, is locked or is full ({type(error).__name__}).",
         remedy="Check [storage] database, that its server runs, and the free space on its disk.",

@@ -21,6 +21,7 @@ from mainspring.base.settings import without_password
 from mainspring.store.line import Line, Trouble
 from mainspring.store.migrate import migrate
 from mainspring.store.pool import Pool
+from mainspring.store.reasons import reason
 from mainspring.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -146,6 +147,8 @@ class _Server:
         if isinstance(error, errors.UniqueViolation):
             return Conflict("It is there already.")
         if isinstance(error, psycopg.Error):
+            if (known := reason(error)) is not None:
+                return StoreUnavailable(f"The database cannot be used: {known[0]}.", remedy=known[1])
             name = f"{type(error).__name__}, {error.sqlstate}"
             return StoreError(
                 f"Postgres refused a statement ({name}).", remedy="This is a defect of Mainspring."

@@ -16,6 +16,7 @@ from mainspring.store.checkpoint import Checkpointer
 from mainspring.store.line import Line, Trouble
 from mainspring.store.migrate import migrate
 from mainspring.store.pool import Pool
+from mainspring.store.reasons import reason
 from mainspring.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -119,11 +120,16 @@ class _File:
 
     def create(self) -> None:
         """Make the folder; the first connection makes the file."""
+        if self.path.is_dir():
+            raise StoreUnavailable(
+                f"{self.path} is a folder.",
+                remedy="Name a file in [storage] database, such as sqlite:///x.db.",
+            )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(
-                f"The folder {self.path.parent} cannot be made: {error.strerror}.",
+                f"The folder {self.path.parent} of the database cannot be made: {error.strerror}.",
                 remedy="Name a writable place in [storage] database.",
             ) from error
 
@@ -173,6 +179,8 @@ class _File:
         code = getattr(error, "sqlite_errorcode", None)
         if code in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}:
             return Conflict("It is there already.")
+        if (known := reason(error)) is not None:
+            return StoreUnavailable(f"The database cannot be used: {known[0]}.", remedy=known[1])
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         return StoreError(f"SQLite refused a statement ({name}).", remedy="This is a defect of Mainspring.")
 

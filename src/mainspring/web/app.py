@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.base.errors import MainspringError
 from mainspring.base.logging import get_logger
-from mainspring.base.settings import DEFAULT_FILE
+from mainspring.web.following import follow
 from mainspring.web.runtime import Runtime
 from mainspring.web.surfaces import Surfaces
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mainspring.web.asgi import App, Receive, Scope, Send
 
 _log = get_logger(__name__)
-#: How often the configuration file's time of change is looked at.
-_LOOK_SECONDS = 0.5
 
 
 class Application:
@@ -31,14 +29,21 @@ class Application:
     Args:
         settings: the configuration to start with.
         file: where it was read; changes there are put in force.
+        kept: where the last configuration that was good is kept for whoever starts after us.
         ready: called once everything is open, to tell people about it.
     """
 
     def __init__(
-        self, settings: Settings, *, file: Path | None = None, ready: Callable[[Runtime], None] | None = None
+        self,
+        settings: Settings,
+        *,
+        file: Path | None = None,
+        kept: Path | None = None,
+        ready: Callable[[Runtime], None] | None = None,
     ) -> None:
         self._settings = settings
         self._file = file
+        self._kept = kept
         self._ready = ready
         self._surfaces: Surfaces | None = None
         self._pages: App | None = None
@@ -68,7 +73,7 @@ class Application:
             self.failure = error
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        follower = asyncio.create_task(_follow(runtime))
+        follower = asyncio.create_task(follow(runtime))
         await send({"type": "lifespan.startup.complete"})
         if self._ready is not None:
             self._ready(runtime)
@@ -81,34 +86,18 @@ class Application:
         from mainspring.web.management import create_api  # noqa: PLC0415 - FastAPI, once the start is certain
 
         runtime = self.runtime = await Runtime.open(self._settings, file=self._file)
+        runtime.kept = self._kept
         self._surfaces = Surfaces(runtime)
         self._pages = create_api(runtime)
         return runtime
 
 
 def create_app(
-    settings: Settings, *, file: Path | None = None, ready: Callable[[Runtime], None] | None = None
+    settings: Settings,
+    *,
+    file: Path | None = None,
+    kept: Path | None = None,
+    ready: Callable[[Runtime], None] | None = None,
 ) -> Application:
     """The app for an ASGI server; see `Application`."""
-    return Application(settings, file=file, ready=ready)
-
-
-async def _follow(runtime: Runtime) -> None:
-    """Put the configuration in force again whenever its file changes."""
-    file = runtime.file or DEFAULT_FILE
-    seen = _changed(file)
-    while True:
-        await asyncio.sleep(_LOOK_SECONDS)
-        now = _changed(file)
-        if now not in {seen, None}:
-            seen = now
-            await runtime.reload()
-
-
-def _changed(file: Path) -> tuple[int, int] | None:
-    """What tells one state of a file from another; None while an editor has it away."""
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+    return Application(settings, file=file, kept=kept, ready=ready)

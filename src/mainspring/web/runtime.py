@@ -19,6 +19,8 @@ from mainspring.limits import Limits
 from mainspring.providers import Ages, Drains, Providers, measure_keys, references
 from mainspring.routing import Health, measure_targets
 from mainspring.store import BlobStore, Database, Shared, open_blobs, open_database, open_shared
+from mainspring.web.following import keep
+from mainspring.web.rehearsal import doubts, read_at_start_only, rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,8 @@ class Runtime:
     def __init__(self, settings: Settings, database: Database, blobs: BlobStore, file: Path | None) -> None:
         self.settings = settings
         self.file = file
+        #: Where a copy of the last good configuration is kept, if somebody wants one.
+        self.kept: Path | None = None
         self.config_hash, self._document = settings.snapshot()
         self.database = database
         self.blobs = blobs
@@ -64,6 +68,7 @@ class Runtime:
         self.draining = False
         self._shared: Shared | None = None
         self._reloading = asyncio.Lock()
+        self._started_with = settings
         self._serves = False
         self._tasks: set[asyncio.Task[None]] = set()
         #: What reloads have replaced and exchanges under way still use.
@@ -82,6 +87,8 @@ class Runtime:
             ConfigError: something in the settings cannot be.
             StoreError: the database cannot be opened.
         """
+        if serve:
+            rehearse(settings, file)
         database = await open_database(
             settings.storage.database,
             sync=settings.storage.sync,
@@ -112,6 +119,7 @@ class Runtime:
             if settings == self.settings:  # not by the hash, which leaves out secrets that stand in the file
                 await self.secrets.reread()
                 return False
+            rehearse(settings, self.file)
             config_hash, document = settings.snapshot()
             await self._put_in_force(settings, config_hash, document)
         except (ConfigError, StoreError) as error:
@@ -119,7 +127,24 @@ class Runtime:
             return False
         configure(settings.logging.level, settings.logging.format)
         _log.info("configuration_reloaded", config_hash=config_hash)
+        self._tell(settings)
+        if self.kept is not None:
+            keep(self.file, self.kept, settings)
         return True
+
+    def _tell(self, settings: Settings) -> None:
+        """Say what is in force but doubtful, and what is not in force yet."""
+        for doubt in doubts(settings):
+            _log.warning(
+                "configuration_doubtful", place=doubt.place, reason=doubt.detail, remedy=doubt.remedy
+            )
+        waiting = read_at_start_only(self._started_with, settings)
+        if waiting:
+            _log.warning(
+                "configuration_needs_restart",
+                settings=waiting,
+                remedy="Restart the server to put them in force.",
+            )
 
     async def close(self) -> None:
         """Close everything; the ledger's queue is written to its end."""
@@ -157,6 +182,7 @@ class Runtime:
         await self.keys.start()
         self.drains.on_change = lambda: self.providers.apply(self.drains)
         self.secrets.start()
+        self._tell(settings)
         self._spawn(lambda: self.ages.follow(self._pools))
         self.alerts.start()
         self.meter.gauge("ledger_queue_rows", "Rows waiting for the writer.", lambda: self.database.depth)

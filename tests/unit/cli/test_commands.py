@@ -218,8 +218,8 @@ class TestCheck:
         assert ran.code == 1
         assert found["provider good"]["works"] is True
         assert "cannot be reached" in found["provider away"]["detail"]
-        assert "env:NO_SUCH_KEY" in found["provider keyless"]["detail"]
-        assert "base_url" in found["provider nowhere"]["detail"]
+        assert "NO_SUCH_KEY is not set" in found["provider keyless"]["detail"]
+        assert "line 9: providers.nowhere has no base_url" in found["configuration"]["detail"]
         assert found["models"]["works"] is True
         assert "sk-any" not in ran.out
 

@@ -10,8 +10,9 @@ This package knows the shape of the file. What a provider, route or model means 
 from __future__ import annotations
 
 from mainspring.base.settings.alerts import AlertsSettings, ChannelSettings, RuleSettings
-from mainspring.base.settings.document import DEFAULT_FILE, OTHER_VARIABLES, PREFIX, Settings, load, located
+from mainspring.base.settings.document import OTHER_VARIABLES, Settings, load
 from mainspring.base.settings.limits import LimitsSettings
+from mainspring.base.settings.mistakes import DEFAULT_FILE, PREFIX, located
 from mainspring.base.settings.process import (
     LedgerSettings,
     LocalSettings,

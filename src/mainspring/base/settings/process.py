@@ -12,7 +12,7 @@ from mainspring.base.settings.section import Section
 class ServerSettings(Section):
     """`[server]`: where the process listens."""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(default=8080, ge=0, le=65535, description="0 picks a free one.")
     workers: int = Field(default=1, ge=1, le=256, description="Processes on the one port.")
     max_body_mb: int = Field(

@@ -1,0 +1,67 @@
+"""All of `mainspring check`, in the order in which it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mainspring.base.errors import ConfigError
+from mainspring.base.settings import DEFAULT_FILE, Settings, load
+from mainspring.cli.checking.findings import Finding, doubtful, failed, good, refused
+from mainspring.cli.checking.governing import limits
+from mainspring.cli.checking.listening import listening
+from mainspring.cli.checking.stores import stores
+from mainspring.cli.checking.upstreams import local_models, providers, routes
+from mainspring.web.rehearsal import doubts, problems
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def examine(config: Path | None) -> list[Finding]:
+    """Look at everything that the configuration names.
+
+    Raises:
+        ConfigError: the file that was named is not there.
+    """
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        if config is not None and not config.exists():
+            raise  # that is a mistake in the command, not in the configuration
+        return [refused("configuration", error)]
+    wrong = [refused("configuration", error) for error in problems(settings, config)]
+    found = wrong or [_configuration(config, settings)]
+    if not wrong:  # what follows is built from settings that can be built
+        found += [doubtful(doubt.place, doubt.detail, doubt.remedy) for doubt in doubts(settings)]
+    found.append(listening(settings.server.host, settings.server.port))
+    stored, governed = asyncio.run(stores(settings, usable=not wrong))
+    found += [*stored, *providers(settings), *local_models(settings)]
+    if not wrong:
+        found += routes(settings)
+    return [*found, limits(settings), *governed, _somebody_answers(found)]
+
+
+def _configuration(config: Path | None, settings: Settings) -> Finding:
+    file = config or DEFAULT_FILE
+    where = str(file) if file.exists() else "no file, defaults and the environment"
+    return good("configuration", f"{where} (hash {settings.snapshot()[0]})")
+
+
+def _somebody_answers(findings: list[Finding]) -> Finding:
+    """Whether there is any model at all."""
+    sources = {
+        finding.subject.partition(",")[0]
+        for finding in findings
+        if finding.works
+        and not finding.warns
+        and finding.subject.startswith(("provider ", "model local/"))
+        and "embed" not in finding.subject
+    }
+    if sources:
+        return good("models", f"{len(sources)} {'source' if len(sources) == 1 else 'sources'} of answers")
+    return failed(
+        "models",
+        "nothing can answer",
+        "Run `mainspring local pull small`, or set OPENAI_API_KEY or ANTHROPIC_API_KEY.",
+    )
