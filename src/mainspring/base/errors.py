@@ -299,11 +299,7 @@ class NoTargetAvailable(ProviderError):
 
 
 class ProviderCoolingDown(ProviderError):
-    """No key of the provider may be used now, so it was not called.
-
-    Attributes:
-        limited: its own rate limits are the reason, which is a 429; anything else is a 503.
-    """
+    """No key of the provider may be used now, so it was not called; `limited` says that rate limits are the reason."""
 
     status = 503
     code = "provider_cooling_down"
