@@ -8,7 +8,6 @@ other side had closed, or a key of which the provider has another. Everything to
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -17,8 +16,6 @@ from mainspring.base.errors import (
     BudgetExceeded,
     ClientGone,
     MainspringError,
-    NoTargetAvailable,
-    ProviderCoolingDown,
     ProviderTimeout,
     drop_frames,
 )
@@ -30,12 +27,12 @@ from mainspring.gateway.faults import (
     another_key_may_cure,
     another_target_may_cure,
     is_dropped,
-    usefulness,
 )
 from mainspring.gateway.hedge import Outrun, Side
 from mainspring.gateway.reserve import reserve
 from mainspring.gateway.retrying import pause
 from mainspring.gateway.trial import Trial
+from mainspring.gateway.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,8 +46,6 @@ if TYPE_CHECKING:
 _LONGEST_WAIT = 5.0
 #: A target that fails more often than this is not well: being asked in place of another costs the budget.
 _UNWELL_RATE = 0.1
-#: When a target that has failed, and does not say when, may be asked again at the earliest.
-_AGAIN_SECONDS = 1.0
 
 _Answer = TypeVar("_Answer")
 _log = get_logger(__name__)
@@ -470,7 +465,7 @@ class Attempts(Generic[_Answer]):
         for target, error in self._failures:
             if not a_repeat_may_cure(error):
                 continue
-            wait = self._wait(target)
+            wait = self._upstreams.wait(target)
             if error.retry_after is not None and not another_key_may_cure(error):
                 wait = max(wait, error.retry_after)
             if wait > _LONGEST_WAIT:
@@ -496,46 +491,6 @@ class Attempts(Generic[_Answer]):
         finally:
             exchange.interruptible = False
 
-    def _wait(self, target: Target) -> float:
-        """Seconds until a target may be asked, as its keys and its breaker say."""
-        upstreams = self._upstreams
-        ready = upstreams.providers.get(target.provider).ready(target.model)
-        return max(ready, upstreams.health.wait(target))
-
     def _verdict(self) -> MainspringError:
-        """The error of a request that nobody answered: the most useful one, with the soonest time to come back."""
-        exchange = self._exchange
-        self._add_those_that_rest()
-        if self._failures:
-            target, error = max(self._failures, key=lambda failure: usefulness(failure[1]))
-            exchange.target = target
-        else:
-            error = NoTargetAvailable(
-                f"No target of {exchange.envelope.model!r} can be asked now: every one of them failed too often.",
-                remedy="Try again later; `mainspring providers` says how they are.",
-            )
-        soonest = min(map(self._back_in, self._plan.targets), default=math.inf)
-        told = error.retry_after is not None or isinstance(error, NoTargetAvailable)
-        if error.retryable and soonest < math.inf and (soonest > 1 or told):
-            error.retry_after = max(1, math.ceil(soonest))
-        return error
-
-    def _add_those_that_rest(self) -> None:
-        """Let the providers that were not called say why, so that this may be told."""
-        for target in self._remaining:
-            provider = self._upstreams.providers.get(target.provider)
-            if provider.ready(target.model) > 0:
-                try:
-                    provider.pool.choose(target.model)
-                except ProviderCoolingDown as error:
-                    self._failures.append((target, error))
-
-    def _back_in(self, target: Target) -> float:
-        """Seconds until a target that did not answer may answer."""
-        wait = self._wait(target)
-        for failed, error in self._failures:
-            if failed == target and not isinstance(error, ProviderCoolingDown):
-                if not a_repeat_may_cure(error) and not isinstance(error, ProviderTimeout):
-                    return math.inf
-                wait = max(wait, error.retry_after or _AGAIN_SECONDS)
-        return wait
+        """The error of a request that nobody answered."""
+        return verdict(self._exchange, self._upstreams, self._plan, self._failures, self._remaining)

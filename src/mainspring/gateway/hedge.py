@@ -30,8 +30,8 @@ _PROBE_SECONDS = 1.0
 #: A target hangs when so many calls are under way and nothing was heard for so long, and for three times the usual.
 _CROWD, _SILENCE_SECONDS = 5, 0.25
 _TIMES = 3.0
-#: Taken for the usual time of a target of which nothing is known.
-_UNKNOWN_SECONDS = 1.0
+#: Whole answers differ more in their length than streams in their beginning.
+_TIMES_WHOLE = 6.0
 _USUAL = 0.95
 
 _Answer = TypeVar("_Answer")
@@ -110,7 +110,9 @@ def hangs(health: Health, target: Target, began: float, *, stream: bool) -> bool
     if in_flight < _CROWD:
         return False
     usual = health.expected_first_token(target, _USUAL, stream=stream)
-    limit = max(_SILENCE_SECONDS, _TIMES * (_UNKNOWN_SECONDS if usual is None else usual))
+    if usual is None:
+        return False
+    limit = max(_SILENCE_SECONDS, (_TIMES if stream else _TIMES_WHOLE) * usual)
     return min(quiet, monotonic() - began) >= limit
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from mainspring.base.clock import now_us
 from mainspring.gateway.retrying import Budget
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ class Upstreams:
         providers: who answers.
         health: how the targets are.
     """
-
-    now_us = staticmethod(now_us)
 
     def __init__(self, providers: Providers, health: Health) -> None:
         self.providers = providers
@@ -57,6 +54,10 @@ class Upstreams:
         if (target.provider, target.model) in self.health.unwell:
             return False
         return self.providers.get(target.provider).ready(target.model) == 0
+
+    def wait(self, target: Target) -> float:
+        """Seconds until a target may be asked, as its keys and its breaker say."""
+        return max(self.providers.get(target.provider).ready(target.model), self.health.wait(target))
 
     def keep(self, probe: asyncio.Task[None]) -> None:
         """Let a probe go on although its request is done."""
