@@ -46,6 +46,12 @@ class Entry:
                 del self._leases[old]
         return found
 
+    def forget_denials(self) -> None:
+        """Ask the database again before the next refusal: the caps are others now."""
+        for lease in self._leases.values():
+            lease.denied_until = lease.recall_after = 0.0
+            lease.free_nusd = lease.free_tokens = None
+
     def amounts(self, nusd: int, tokens: int) -> tuple[int, int]:
         """What of an amount the budget caps."""
         budget = self.budget

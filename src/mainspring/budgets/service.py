@@ -307,6 +307,8 @@ class Budgets:
         entries = []
         for budget in budgets:
             entry = self.index.entries.get(budget.id) or Entry(budget)
+            if (entry.budget.nusd, entry.budget.tokens) != (budget.nusd, budget.tokens):
+                entry.forget_denials()
             entry.budget = budget
             entries.append(entry)
         there = {entry.budget.id for entry in entries}
