@@ -118,7 +118,7 @@ def _load(name: str) -> Callable[[HeuristicRequest], Any]:
         raise ConfigError(
             f"fallback.heuristic {name!r}: the module has no {function!r}.", remedy="Correct the name."
         ) from None
-    except Exception as error:
+    except Exception as error:  # it is somebody else's code: whatever it raises, the sentence is about that
         raise ConfigError(
             f"fallback.heuristic {name!r}: importing it fails with {type(error).__name__}: {error}.",
             remedy="Correct the module.",
