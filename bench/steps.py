@@ -26,6 +26,7 @@ from mainspring.gateway.authenticate import authenticate
 from mainspring.gateway.plan import plan
 from mainspring.gateway.rewrite import with_model
 from mainspring.gateway.settle import settle
+from mainspring.ledger.types import Attempt
 from mainspring.providers.sse import EventSplitter, parse_events
 from mainspring.providers.translate import translation
 from mainspring.providers.types import Operation
@@ -192,6 +193,8 @@ def prepared(runtime: Runtime, body: bytes) -> Exchange:
     plan(ready, runtime.gateway.planner)
     assert ready.plan is not None
     ready.target = ready.plan.targets[0]
+    target = ready.target
+    ready.attempt = Attempt(target.provider, target.model, ready.received_us)
     ready.answer.append(ANSWER)
     return ready
 

@@ -81,6 +81,9 @@ class Side(Generic[_Answer]):
             error: MainspringError = silent(trial.target, round(seconds, 3))
         except MainspringError as failure:
             error = failure
+        except asyncio.CancelledError:
+            trial.let_go()  # without effect where whoever cancelled it has told how it ended
+            raise
         else:
             self.answer = answer
             return

@@ -192,6 +192,8 @@ class Gateway:
             if not exchange.head_sent:
                 exchange.head_sent = True
                 length = (b"content-length", b"%d" % len(exchange.refusal))
+                if exchange.plan is not None:
+                    headers += exchange.answer_headers()
                 await exchange.sink.start(exchange.status, [*headers, *exchange.limit_headers(), length])
             await exchange.sink.write(exchange.refusal, last=True)
         except ClientGone:

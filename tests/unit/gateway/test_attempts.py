@@ -144,6 +144,8 @@ async def test_the_most_useful_error_is_told(
         sink, _ = await at.ask()
         assert sink.status == status
         assert len(at.ledger.rows[0].attempts) == 2
+        assert sink.headers[b"x-mainspring-attempts"] == b"2"
+        assert b"x-mainspring-provider" not in sink.headers
         assert (sink.headers.get(b"x-should-retry") is None) == (status in {429, 500, 502, 503})
 
 
