@@ -7,8 +7,33 @@ from typing import Any
 
 from mainspring.base import logging
 from mainspring.base.errors import ConfigError
+from mainspring.base.settings.secrets import kind_of
 
-__all__ = ["start_sentry"]
+__all__ = ["check_dsn", "start_sentry"]
+
+
+_PLACE = ("telemetry", "sentry_dsn")
+
+
+def check_dsn(dsn: str | None) -> None:
+    """See whether a DSN that stands in the configuration can be one.
+
+    Args:
+        dsn: the DSN; nothing is said of a reference, which is read at the start.
+
+    Raises:
+        ConfigError: the extra is not installed, or the DSN is not one.
+    """
+    if dsn is None or kind_of(dsn) != "literal":
+        return
+    try:
+        from sentry_sdk.utils import BadDsn, Dsn  # noqa: PLC0415 - costs 0.2 s; only where a DSN is set
+    except ImportError:
+        raise _not_installed() from None
+    try:
+        Dsn(dsn)
+    except BadDsn:
+        raise _no_dsn() from None
 
 
 def start_sentry(dsn: str, *, release: str) -> None:
@@ -18,13 +43,10 @@ def start_sentry(dsn: str, *, release: str) -> None:
         ConfigError: the extra is not installed, or the DSN is not one.
     """
     try:
-        import sentry_sdk  # noqa: PLC0415 - costs 0.2 s; only where a DSN is set
+        import sentry_sdk  # noqa: PLC0415 - see check_dsn
         from sentry_sdk.utils import BadDsn  # noqa: PLC0415 - as above
     except ImportError:
-        raise ConfigError(
-            "telemetry.sentry_dsn is set, but sentry-sdk is not installed.",
-            remedy="Run: pip install 'mainspring[sentry]'.",
-        ) from None
+        raise _not_installed() from None
     try:
         sentry_sdk.init(
             dsn,
@@ -37,11 +59,24 @@ def start_sentry(dsn: str, *, release: str) -> None:
             before_send=_scrub_event,
         )
     except BadDsn:
-        raise ConfigError(
-            "telemetry.sentry_dsn is not a Sentry DSN.",
-            remedy="Copy it from the project's settings in Sentry.",
-        ) from None
+        raise _no_dsn() from None
     logging.error_listeners.append(_report)
+
+
+def _not_installed() -> ConfigError:
+    return ConfigError(
+        "telemetry.sentry_dsn is set, but sentry-sdk is not installed.",
+        remedy="Run: pip install 'mainspring[sentry]'.",
+        place=_PLACE,
+    )
+
+
+def _no_dsn() -> ConfigError:
+    return ConfigError(
+        "telemetry.sentry_dsn is not a Sentry DSN.",
+        remedy="Copy it from the project's settings in Sentry.",
+        place=_PLACE,
+    )
 
 
 def _report(error: BaseException) -> None:

@@ -117,16 +117,27 @@ class _Server(uvicorn.Server):
             self._captured_signals.clear()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin to drain; a second Ctrl-C stops at once."""
+        """Say that we stop, then begin to drain; a second Ctrl-C stops at once."""
         del frame
         now = time.monotonic()
-        if not self.should_exit:
+        if not self._stopping_since:
             self._stopping_since = now
-            self.should_exit = True
+            notice = 0.0
             if self._app.runtime is not None:
                 self._app.runtime.draining = True
+                notice = self._app.runtime.settings.server.notice_seconds
+            if notice and sig == signal.SIGTERM:
+                # Whoever sends requests here asks now and then whether to: until it has heard, they are answered.
+                asyncio.get_running_loop().call_later(notice, self._drain)
+            else:
+                self._drain()
+        elif not self.should_exit:
+            self._drain()
         elif sig == signal.SIGINT and now - self._stopping_since > _SAME_SIGNAL_SECONDS:
             self.force_exit = True
+
+    def _drain(self) -> None:
+        self.should_exit = True
 
     def _hang_up(self) -> None:
         assert self._app.runtime is not None, "signals are handled once the application is open"
@@ -158,8 +169,12 @@ def bind(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise ConfigError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy=_remedy(error)

@@ -32,18 +32,18 @@ def serve(
     from mainspring.cli.process import bind, run_process  # noqa: PLC0415 - as above
 
     settings = prepare(config)
-    listener = bind(host or settings.server.host, settings.server.port if port is None else port)
     count = workers or settings.server.workers
-    banner = Banner(settings, listener, count)
-    if count == 1:
-        run_process(settings, config, listener, on_ready=banner.show)
-        return
-    from mainspring.cli.supervisor import Supervisor, WorkerFailed  # noqa: PLC0415 - only for several workers
+    with bind(host or settings.server.host, settings.server.port if port is None else port) as listener:
+        banner = Banner(settings, listener, count)
+        if count == 1:
+            run_process(settings, config, listener, on_ready=banner.show)
+            return
+        from mainspring.cli.supervisor import Supervisor, WorkerFailed  # noqa: PLC0415 - only for several workers
 
-    try:
-        Supervisor(count, listener, config, settings.server.drain_seconds, banner.show).run()
-    except WorkerFailed as failure:  # it has said why
-        raise typer.Exit(failure.code if failure.code > 0 else 1) from None
+        try:
+            Supervisor(count, listener, config, settings.server.drain_seconds, banner.show).run()
+        except WorkerFailed as failure:  # it has said why
+            raise typer.Exit(failure.code if failure.code > 0 else 1) from None
 
 
 def prepare(config: Path | None) -> Settings:
@@ -53,13 +53,13 @@ def prepare(config: Path | None) -> Settings:
         ConfigError: the configuration cannot be used.
     """
     from mainspring.base import logging  # noqa: PLC0415 - structlog and pydantic are not for --help
-    from mainspring.base.settings import load  # noqa: PLC0415 - as above
+    from mainspring.base.settings import load, located  # noqa: PLC0415 - as above
 
     settings = load(config)
     logging.configure(settings.logging.level, settings.logging.format)
     if settings.telemetry.sentry_dsn:
         from mainspring import __version__  # noqa: PLC0415 - as below
-        from mainspring.base.errors import SecretError  # noqa: PLC0415 - as below
+        from mainspring.base.errors import ConfigError, SecretError  # noqa: PLC0415 - as below
         from mainspring.base.secrets import fetch  # noqa: PLC0415 - as below
         from mainspring.base.sentry import start_sentry  # noqa: PLC0415 - 0.2 s, only where it is switched on
 
@@ -68,5 +68,8 @@ def prepare(config: Path | None) -> Settings:
         except SecretError as error:  # a place to report errors to is not worth an outage
             logging.get_logger(__name__).warning("sentry_off", reason=error.message, remedy=error.remedy)
         else:
-            start_sentry(dsn, release=__version__)
+            try:
+                start_sentry(dsn, release=__version__)
+            except ConfigError as error:
+                raise located(error, config) from None
     return settings

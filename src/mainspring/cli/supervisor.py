@@ -7,7 +7,6 @@ Workers are fresh processes, not forks, so that what libraries keep in threads a
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.base.logging import get_logger
-from mainspring.base.settings import DEFAULT_FILE
 
 if TYPE_CHECKING:
     import socket
@@ -68,7 +66,7 @@ class Supervisor:
         count: how many.
         listener: the bound socket.
         config: the configuration file to hand down.
-        drain_seconds: how long a stopping worker may let answers finish.
+        drain_seconds: how long a stopping worker may take requests and let answers finish.
         on_ready: called once, when the first worker answers.
     """
 
@@ -100,8 +98,6 @@ class Supervisor:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._hang_up)
         with tempfile.TemporaryDirectory(prefix="mainspring-") as folder:
-            if (self._config or DEFAULT_FILE).exists():
-                shutil.copyfile(self._config or DEFAULT_FILE, Path(folder) / KEPT)
             try:
                 self._watch(Path(folder))
             finally:
@@ -176,6 +172,8 @@ class Supervisor:
     def _end(self) -> None:
         """Stop every worker, and make an end of those that do not."""
         self._signal(signal.SIGTERM)
+        # Ours too: else connections would still be taken, and never looked at.
+        self._listener.close()
         limit = time.monotonic() + self._drain_seconds + _GRACE_SECONDS
         for worker in self._workers:
             if worker.process is None:

@@ -5,6 +5,7 @@ Whatever is wrong with a route is found here, when the configuration is read, no
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from mainspring.base.errors import ConfigError
 from mainspring.base.settings import ConditionSettings, HedgeSettings, RouteSettings, Settings
 from mainspring.base.settings.places import Location, written
 from mainspring.base.settings.routes import Strategy
+from mainspring.providers.known import KNOWN
 from mainspring.routing.candidates import Candidate, candidate, roomy_bytes
 from mainspring.routing.conditions import Rule
 from mainspring.routing.types import Plan, target
@@ -175,14 +177,23 @@ def _candidates(
                 place=(*place, "targets"),
             )
         if provider not in providers:
-            known = ", ".join(sorted(p.name for p in providers))
             raise ConfigError(
                 f"{written(place)}: the target {text!r} names a provider that is not configured.",
-                remedy=f"Configured are: {known}. A known provider appears when its key is set.",
+                remedy=_how_to_have(provider, providers),
                 place=(*place, "targets"),
             )
         found.append(candidate(target(provider, model), weight, whole, capabilities.of(provider, model)))
     return found
+
+
+def _how_to_have(name: str, providers: Providers) -> str:
+    """What to do about a provider that is not there."""
+    if name in KNOWN:
+        variables = [v for v in (KNOWN[name].key_variable, KNOWN[name].url_variable) if v is not None]
+        return f"Set {' or '.join(variables)}, or add [providers.{name}]." if variables else f"Add [providers.{name}]."
+    there = sorted(p.name for p in providers)
+    near = difflib.get_close_matches(name, [*there, *KNOWN], 1, 0.6)
+    return f"Did you mean {near[0]!r}?" if near else f"Add [providers.{name}]; there are: {', '.join(there)}."
 
 
 def _check_rules(place: Location, rules: list[Rule]) -> None:

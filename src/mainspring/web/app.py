@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.base.errors import MainspringError
 from mainspring.base.logging import get_logger
-from mainspring.web.following import follow
+from mainspring.web.following import follow, keep
 from mainspring.web.runtime import Runtime
 from mainspring.web.surfaces import Surfaces
 
@@ -86,7 +86,9 @@ class Application:
         from mainspring.web.management import create_api  # noqa: PLC0415 - FastAPI, once the start is certain
 
         runtime = self.runtime = await Runtime.open(self._settings, file=self._file)
-        runtime.kept = self._kept
+        if self._kept is not None:
+            runtime.kept = self._kept
+            keep(self._file, self._kept, self._settings)
         self._surfaces = Surfaces(runtime)
         self._pages = create_api(runtime)
         return runtime

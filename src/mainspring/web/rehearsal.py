@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mainspring.base.errors import ConfigError
 from mainspring.base.secrets import Secrets
+from mainspring.base.sentry import check_dsn
 from mainspring.base.settings import located
 from mainspring.gateway.fallback import Fallback
 from mainspring.gateway.upstreams import Upstreams
 from mainspring.keys import ADMIN_KEY_FILE, check_admin_key
 from mainspring.providers import Providers
+from mainspring.providers.configured import configurations
+from mainspring.providers.known import KNOWN
 from mainspring.providers.local.catalog import IN_THE_BOX
 from mainspring.routing import Health, Router
 from mainspring.store import check_database_url, open_blobs, open_shared
@@ -52,6 +55,7 @@ def problems(settings: Settings, file: Path | None) -> Iterator[ConfigError]:
         (("storage", "shared"), lambda: open_shared(settings.storage.shared)),
         (("storage", "blobs"), lambda: open_blobs(settings.storage.blobs)),
         ((), lambda: check_admin_key(settings.admin_key, ADMIN_KEY_FILE)),
+        ((), lambda: check_dsn(settings.telemetry.sentry_dsn)),
         (("local", "preload"), lambda: _check_preload(settings)),
         ((), lambda: _check_routes(settings)),
     )
@@ -66,7 +70,7 @@ def problems(settings: Settings, file: Path | None) -> Iterator[ConfigError]:
 
 def doubts(settings: Settings) -> Iterator[Doubt]:
     """What is probably not meant."""
-    providers = set(Providers(settings, Secrets(tell=False)).configured)
+    providers = {*configurations(settings), *KNOWN}
     for name, model in settings.models.items():
         provider = name.partition("/")[0]
         if provider not in providers:

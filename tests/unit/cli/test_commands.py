@@ -76,7 +76,9 @@ def test_a_wrong_configuration_is_told_in_two_sentences(mainspring: Run, tmp_pat
     (tmp_path / "mainspring.toml").write_text("[server]\nprot = 1\n")
     ran = mainspring("keys", "list")
     assert ran.code == 2
-    assert ran.err.startswith("Error: mainspring.toml, line 2: server.prot is not a setting. Did you mean 'port'? ")
+    assert ran.err.startswith(
+        "Error: mainspring.toml, line 2: server.prot is not a setting. Did you mean 'port'? "
+    )
     assert mainspring("keys", "list", "--config", "other.toml").code == 2
 
 

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from mainspring.base.durations import parse_seconds
+from mainspring.base.settings.secrets import check_reference, kind_of
 from mainspring.base.settings.section import Section
 
 Metric = Literal[
@@ -83,20 +84,34 @@ class ChannelSettings(Section):
     sender: str | None = Field(default=None, description="E-mail: the address in From.")
     to: list[str] = Field(default_factory=list, description="E-mail: the addresses in To.")
 
+    @field_validator("url", "secret")
+    @classmethod
+    def _references(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_reference(value)
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is not None and kind_of(url) == "literal" and "://" not in url:
+            raise ValueError("it is no address; write all of it, or a reference such as env:SLACK_URL")
+        return url
+
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
         for name in _NEEDS_BY_KIND[self.kind]:
             if not getattr(self, name):
-                raise ValueError(f"a channel of kind {self.kind} needs `{name}`")
+                raise ValueError(f"a channel of kind {self.kind} needs `{name}`; add it")
         for name in sorted(self.model_fields_set - _TAKES_BY_KIND[self.kind]):
-            raise ValueError(f"a channel of kind {self.kind} has no `{name}`")
+            raise ValueError(f"a channel of kind {self.kind} has no `{name}`; take it out")
         if (self.username is None) != (self.password is None):
             raise ValueError("`username` and `password` belong together; give both or neither")
         if self.username is not None and self.security == "plain":
             raise ValueError("a password is not sent over a plain connection; use starttls or tls")
         for address in (self.sender, *self.to) if self.kind == "email" else ():
             if address is None or "@" not in address or any(c.isspace() or c in "<>," for c in address):
-                raise ValueError(f"{address!r} is not an e-mail address")
+                raise ValueError(f"{address!r} is not an e-mail address; write it as name@example.com")
         return self
 
     def literal_address(self) -> str | None:
@@ -148,7 +163,7 @@ class RuleSettings(Section):
     @classmethod
     def _window(cls, text: str) -> str:
         if not _SHORTEST_WINDOW <= _seconds(text) <= _LONGEST_WINDOW:
-            raise ValueError(f"a window has between 1m and 31d, not {text}")
+            raise ValueError(f"a window has between 1m and 31d, not {text}; write one such as 5m")
         return text
 
     @model_validator(mode="after")
@@ -177,15 +192,17 @@ class RuleSettings(Section):
         for name in ("above", "below", "recover"):
             value = getattr(self, name)
             if value is not None and self.amount(value) < 0:
-                raise ValueError(f"`{name}` cannot be negative")
+                raise ValueError(f"`{name}` cannot be negative; write it as a number from 0 up")
         if self.metric in _SHARES and self.metric == "error_rate" and self.threshold > 1:
-            raise ValueError("an error rate is a share: write 0.05 for 5 %")
+            raise ValueError("an error rate is a share; write 0.05 for 5 %")
         if self.recover is not None:
             good = self.amount(self.recover)
             if (self.above is not None and good > self.threshold) or (
                 self.below is not None and good < self.threshold
             ):
-                raise ValueError("`recover` is on the bad side of the threshold")
+                raise ValueError(
+                    "`recover` is on the bad side of the threshold; choose a value on the good one"
+                )
 
     @property
     def threshold(self) -> float:
@@ -201,7 +218,9 @@ class RuleSettings(Section):
         """
         if isinstance(value, str):
             if self.metric not in _TIMES:
-                raise ValueError(f"a threshold of {self.metric} is a number, not {value!r}")
+                raise ValueError(
+                    f"a threshold of {self.metric} is a number; write it without quotes and units"
+                )
             return _seconds(value)
         if value != value or value in {float("inf"), float("-inf")}:  # noqa: PLR0124 - only NaN differs from itself
             raise ValueError("a threshold is a finite number")
@@ -237,7 +256,7 @@ class AlertsSettings(Section):
         for name, least in (("every", 0.5), ("remind", 60), ("keep", 3600)):
             text = getattr(self, name)
             if text is not None and _seconds(text) < least:
-                raise ValueError(f"`{name}` is at least {least:g} seconds, not {text}")
+                raise ValueError(f"`{name}` is less than {least:g} seconds; write more")
         for rule, settings in self.rules.items():
             for channel in settings.channels or ():
                 if channel not in self.channels:
@@ -249,5 +268,7 @@ class AlertsSettings(Section):
         for name, channel_settings in self.channels.items():
             scheme = channel_settings.literal_address()
             if scheme is not None and scheme not in {"http", "https"}:
-                raise ValueError(f"channels.{name}: `url` begins with http:// or https://, not {scheme}://")
+                raise ValueError(
+                    f"channels.{name}: `url` does not begin with http:// or https://; write it so"
+                )
         return self

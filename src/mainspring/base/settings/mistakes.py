@@ -32,6 +32,13 @@ _ELSEWHERE = {
     "users": "Users need not be declared; they come with the requests.",
     "tenants": "Tenants need not be declared; a key names one.",
 }
+#: How pydantic calls a number out of bounds, the bound in words, and what to choose.
+_BOUNDS = {
+    "greater_than_equal": ("at least", "larger"),
+    "greater_than": ("more than", "larger"),
+    "less_than_equal": ("at most", "smaller"),
+    "less_than": ("less than", "smaller"),
+}
 _QUOTED = re.compile(r"`(\w+)`")
 _NAME = r"[\w./:-]+"
 
@@ -171,12 +178,10 @@ def _typed(
             f"must be {context['expected']}",
             f"Did you mean {near[0]!r}?" if near else f"Choose one{such_as}.",
         )
-    if kind in {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}:
-        word = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most"}
-        bound = next(iter(context.values()))
-        return f"must be {word.get(kind, 'less than')} {bound:g}", (
-            f"The usual is {usual}." if usual else DESCRIPTION
-        )
+    if kind in _BOUNDS:
+        word, other = _BOUNDS[kind]
+        remedy = f"The usual is {usual}." if usual else f"Choose a {other} number."
+        return f"must be {word} {next(iter(context.values())):g}", remedy
     if (
         kind == "list_type"
         and isinstance(given, dict)

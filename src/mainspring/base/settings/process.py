@@ -18,6 +18,12 @@ class ServerSettings(Section):
     max_body_mb: int = Field(
         default=32, ge=1, le=1024, description="Larger request bodies are refused with 413."
     )
+    notice_seconds: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long a server that was told to stop (SIGTERM) still takes requests, with /readyz at 503.",
+    )
     drain_seconds: float = Field(
         default=30, ge=0, description="How long a stopping server lets open answers finish."
     )

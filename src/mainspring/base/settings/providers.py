@@ -35,9 +35,9 @@ class ProviderSettings(Section):
             check_reference(key)
             if key in keys[:number]:
                 raise ValueError(
-                    f"{redact(key)!r} stands there twice"
+                    f"{redact(key)!r} stands there twice; take one out"
                     if redact(key) != "set"
-                    else "a key stands there twice"
+                    else "a key stands there twice; take one out"
                 )
         return keys
 

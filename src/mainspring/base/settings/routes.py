@@ -74,7 +74,7 @@ class HedgeSettings(Section):
         if isinstance(after, str) and after not in QUANTILES:
             raise ValueError(f"{after!r} is not a time; write seconds, or one of {', '.join(QUANTILES)}")
         if isinstance(after, float) and not (after > 0 and math.isfinite(after)):
-            raise ValueError("it must be more than 0 seconds")
+            raise ValueError("it is not more than 0 seconds; write seconds, or a quantile such as p95")
         return after
 
 
@@ -96,7 +96,9 @@ class FallbackSettings(Section):
         if self.route is None and self.heuristic is None and self.message is None:
             raise ValueError("it says nothing; set route, heuristic or message")
         if self.heuristic is not None and not _HEURISTIC.fullmatch(self.heuristic):
-            raise ValueError(f'heuristic: {self.heuristic!r} is not written as "module:function"')
+            raise ValueError(
+                f'heuristic: {self.heuristic!r} names no function; write it as "module:function"'
+            )
         return self
 
 
@@ -127,10 +129,12 @@ class ConditionSettings(Section):
         check_targets(self.targets, self.weights, self.strategy)
         low, high = self.min_input_tokens, self.max_input_tokens
         if low is not None and high is not None and low > high:
-            raise ValueError(f"it never holds: min_input_tokens {low} is more than max_input_tokens {high}")
+            raise ValueError(
+                f"it never holds, since min_input_tokens {low} is more than max_input_tokens {high}; swap the two"
+            )
         for name in ("user", "feature", "tenant"):
             if getattr(self, name) == []:
-                raise ValueError(f"it never holds: {name} lists nobody")
+                raise ValueError(f"it never holds, since {name} lists nobody; name somebody")
         if not self.constraints():
             raise ValueError("it sets no condition, so it would always hold; put its targets into the route")
         return self
@@ -219,6 +223,6 @@ def check_targets(targets: list[str], weights: list[float] | None, strategy: str
     if len(weights) != len(targets):
         raise ValueError(f"weights: there are {len(weights)} for {len(targets)} targets; give one for each")
     if any(not (weight >= 0 and math.isfinite(weight)) for weight in weights):
-        raise ValueError("weights: a weight is a number from 0 up")
+        raise ValueError("weights: one of them is negative; write numbers from 0 up")
     if not sum(weights) > 0:
         raise ValueError("weights: they sum to 0, so that no target would be asked; give one at least 1")

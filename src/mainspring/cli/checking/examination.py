@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mainspring.base.errors import ConfigError
 from mainspring.base.settings import DEFAULT_FILE, Settings, load
 from mainspring.cli.checking.findings import Finding, doubtful, failed, good, refused
-from mainspring.cli.checking.governing import limits
+from mainspring.cli.checking.governing import limits, tracking
 from mainspring.cli.checking.listening import listening
 from mainspring.cli.checking.stores import stores
 from mainspring.cli.checking.upstreams import local_models, providers, routes
@@ -39,7 +39,7 @@ def examine(config: Path | None) -> list[Finding]:
     found += [*stored, *providers(settings), *local_models(settings)]
     if not wrong:
         found += routes(settings)
-    return [*found, limits(settings), *governed, _somebody_answers(found)]
+    return [*found, limits(settings), *governed, *tracking(settings), _somebody_answers(found)]
 
 
 def _configuration(config: Path | None, settings: Settings) -> Finding:

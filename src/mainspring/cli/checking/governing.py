@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import iso
+from mainspring.base.errors import SecretError
 from mainspring.base.money import format_usd
-from mainspring.cli.checking.findings import absent, failed, good
+from mainspring.base.secrets import fetch
+from mainspring.base.settings.secrets import kind_of
+from mainspring.cli.checking.findings import absent, doubtful, failed, good
 from mainspring.limits.rules import Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mainspring.base.settings import Settings
     from mainspring.budgets import Budget
     from mainspring.cli.checking.findings import Finding
@@ -76,6 +81,17 @@ async def budgets(runtime: Runtime) -> list[Finding]:
     return found or [
         good("budgets", f"{len(budgets)}, whose sums are those of the ledger ({len(compared)} compared)")
     ]
+
+
+def tracking(settings: Settings) -> Iterator[Finding]:
+    """Where our own errors go, if anywhere."""
+    reference = settings.telemetry.sentry_dsn
+    if reference is None or kind_of(reference) == "literal":
+        return
+    try:
+        fetch(reference)
+    except SecretError as error:
+        yield doubtful("telemetry.sentry_dsn", f"errors are not reported: {error.message}", error.remedy)
 
 
 async def alerts(runtime: Runtime) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.base.errors import ConfigError, SecretError
 from mainspring.base.secrets import fetch
+from mainspring.base.settings.secrets import shown
 from mainspring.cli.checking.findings import Finding, absent, doubtful, failed, good, refused
 from mainspring.providers import Providers
 from mainspring.providers.configured import base_url_of, configurations, header_of, labelled
@@ -117,7 +118,7 @@ def _headers(name: str, provider: ProviderSettings, reference: str | None) -> di
         secret = fetch(reference).value
         if not (secret.isascii() and secret.isprintable()):
             raise SecretError(
-                f"{reference} holds what a header cannot carry.",
+                f"{shown(reference)} holds what a header cannot carry.",
                 remedy="Check it for line breaks and letters beyond ASCII.",
             )
         header, _, value = (header_of(name, provider) % secret).partition(": ")
