@@ -41,7 +41,13 @@ def serve(
         from mainspring.cli.supervisor import Supervisor, WorkerFailed  # noqa: PLC0415 - only for several workers
 
         try:
-            Supervisor(count, listener, config, settings.server.drain_seconds, banner.show).run()
+            Supervisor(
+                count,
+                listener,
+                config,
+                settings.server.notice_seconds + settings.server.drain_seconds,
+                banner.show,
+            ).run()
         except WorkerFailed as failure:  # it has said why
             raise typer.Exit(failure.code if failure.code > 0 else 1) from None
 
