@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from tests.support.server import RunningServer, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import httpx2
     from tests.support.provider_server import ProviderServer
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
@@ -201,3 +201,16 @@ def wait(until: Any, *, seconds: float) -> None:
     while not until():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_the_page_says_why_this_model(routed: RunningServer) -> None:
+    chosen = ask(routed, "cheap", content=[IMAGE]).headers["x-request-id"]
+    plain = ask(routed, "one/a").headers["x-request-id"]
+    with httpx2.Client(base_url=f"{routed.url}/console", follow_redirects=True) as visitor:
+        visitor.get("/sign-in")
+        token = visitor.cookies["mainspring_sign_in"]
+        assert visitor.post("/sign-in", data={"key": routed.admin_key, "form": token}).status_code == 200
+        page = visitor.get(f"/ledger/{chosen}").text
+        assert "Why this model" in page
+        assert "passed over: no vision" in page
+        assert "Why this model" not in visitor.get(f"/ledger/{plain}").text
