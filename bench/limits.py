@@ -35,7 +35,7 @@ from tests.support.redis import RedisServer
 if TYPE_CHECKING:
     from mainspring.providers.types import Call
 
-PAIRS = 41
+PAIRS = 21
 TOGETHER = (1, 64)
 REQUESTS = 640
 NONE = LimitsSettings(rps_per_user=0)

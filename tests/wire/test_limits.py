@@ -186,7 +186,9 @@ def test_a_flood_of_denials_fills_no_disk(limited: RunningServer) -> None:
     assert 10 <= len(rows) <= 25
     metrics = limited.client.get("/metrics").text
     (line,) = [
-        one for one in metrics.splitlines() if one.startswith('mainspring_limit_denials_total{limit="rps_p')
+        one
+        for one in metrics.splitlines()
+        if one.startswith('mainspring_limit_denials_total{limit="rps_per_user"')
     ]
     assert float(line.split()[-1]) >= 149
 

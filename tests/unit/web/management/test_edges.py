@@ -105,6 +105,7 @@ async def test_the_document_describes_every_path_and_shape(nobody: AsyncClient) 
         "/api/v1/ledger",
         "/api/v1/ledger/tail",
         "/api/v1/ledger/{id}",
+        "/api/v1/limits",
         "/api/v1/usage",
         "/api/v1/feedback",
         "/api/v1/routes",
