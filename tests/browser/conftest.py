@@ -104,6 +104,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer) -> 
                 _chat("openai/test", f"Number {number}", user="u_bulk"),
             )
         server.wait_rows(len(ids) + 55)
+        budget = {"scope": {"tenant": "acme"}, "tokens": 10**9, "window": "month", "name": "acme, monthly"}
+        ids["budget"] = server.client.post("/api/v1/budgets", json=budget).json()["id"]
         yield Site(server, member, other, ids)
 
 

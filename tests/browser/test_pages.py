@@ -30,6 +30,8 @@ PAGES = [
     "/ledger/{cut}",
     "/alerts",
     "/alerts?done=failed",
+    "/budgets",
+    "/budgets/{budget}",
     "/keys",
     "/providers",
     "/playground",

@@ -45,7 +45,7 @@ input_usd_per_mtok = 0.25
 output_usd_per_mtok = 2.0
 """
 #: When no caller got an answer for so long, the cap is used up.
-QUIET_SECONDS = 2.5
+QUIET_SECONDS = 4.0
 _SAMPLE_SECONDS = 0.02
 
 
@@ -249,6 +249,7 @@ def drill(  # noqa: PLR0917 - what a drill is made of
         server = RunningServer(folder, config, database=database, workers=workers)
         try:
             server.start()
+            _wait_for(workers, Reader(database, folder))
             key = server.create_key("drill")
             made = server.client.post(
                 "/api/v1/budgets", json={"scope": {"tenant": "acme"}, "usd": cap_usd, "window": "total"}
@@ -263,6 +264,15 @@ def drill(  # noqa: PLR0917 - what a drill is made of
         finally:
             server.close()
     return outcome
+
+
+def _wait_for(workers: int, reader: Reader) -> None:
+    """Wait until every process is there, so that callers are spread over them."""
+    limit = time.monotonic() + 30
+    while reader.one("SELECT COUNT(*) FROM budget_holders")[0] < workers:
+        assert time.monotonic() < limit, "not all processes are there"
+        time.sleep(0.1)
+    reader.close()
 
 
 def _under_load(  # noqa: PLR0917 - as above

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from mainspring.base import clock
 from mainspring.base.errors import BudgetExceeded
 from mainspring.base.ids import id_at
-from mainspring.budgets import Bounds, Budgets, NewBudget, holders, lender, queries, service
+from mainspring.budgets import Bounds, Budgets, NewBudget, book, holders, lender, queries, service
 from mainspring.keys.types import Subject
 from mainspring.ledger import Inference, Ledger
 from mainspring.providers.prices import Rates
@@ -64,7 +64,7 @@ class Spending(RuleBasedStateMachine):
         self._processes: list[_Process] = []
         self._gone: set[str] = set()
         self._remote = False
-        for module in (service, lender, clock):
+        for module in (book, service, lender, clock):
             self._patch.setattr(module, "now_us", lambda: self._now)
         for module in (holders, lender):
             self._patch.setattr(module, "lasting", lambda: self._lasting)

@@ -113,15 +113,15 @@ class Charge:
         """
         budgets = self._budgets
         if budgets.is_stale(self._time_us):
-            await budgets.refresh()
+            await budgets.catch_up()
             self._entries = budgets.index.about(self.subject, self._time_us)
         entries = self._entries
         if budgets.index.models:
             entries = entries + budgets.index.about_model(f"{provider}/{model}", self.subject, self._time_us)
         if not entries:
             return None
-        if any(entry.budget.nusd is not None for entry in entries) and (
-            rates is None or (bounds.answers and rates[0].output is None)
+        if (rates is None or (bounds.answers and rates[0].output is None)) and any(
+            entry.budget.nusd is not None for entry in entries
         ):
             raise unknown_price(provider, model, entries)
         leases = [
@@ -136,12 +136,13 @@ class Charge:
         nusd = worst(rates, prompt, output, writes_cache=bounds.writes_cache) if rates else 0
         if lasting() >= budgets.lender.fence and budgets.lender.holds:
             await budgets.lender.renew()
+        now = monotonic()
         try:
             for entry, lease in leases:
-                amounts = entry.amounts(nusd, prompt + output)
-                if not lease.take(*amounts, monotonic()):
-                    await self._wait(entry, lease, *amounts)
-                hold.parts.append((lease, *amounts))
+                money, tokens = entry.amounts(nusd, prompt + output)
+                if not lease.take(money, tokens, now):
+                    await self._wait(entry, lease, money, tokens)
+                hold.parts.append((lease, money, tokens))
         except BaseException:  # whatever it was, what the other budgets gave is given back
             hold.release()
             raise

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.base.ids import new_id
-from mainspring.budgets.queries import Holder
+from mainspring.budgets.types import Holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -125,6 +125,7 @@ class Lender:
                         lease.deny(monotonic())
                         return
                     give_up = now + RECALL_SECONDS
+                    await self.take_over()
                 elif now >= give_up:
                     lease.recall_after = now + _RECALL_AGAIN
                     lease.deny(monotonic())

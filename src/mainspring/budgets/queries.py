@@ -6,13 +6,13 @@ recorder, which takes neither of the first two.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mainspring.base.ids import lowest_id
 from mainspring.budgets import windows
-from mainspring.budgets.types import Budget
+from mainspring.budgets.types import Budget, Holder, Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,26 +22,8 @@ if TYPE_CHECKING:
 _FIELDS = Budget.__struct_fields__
 _COLUMNS = ", ".join(f'"{field}"' for field in _FIELDS)
 _LIVE = "deleted_us IS NULL"
-
-
-class Holder(NamedTuple):
-    """A process that may hold leases."""
-
-    id: str
-    host: str
-    pid: int
-    started: str
-    beat: int
-
-
-class Room(NamedTuple):
-    """What is left of a budget: spent, held by all together, and by how many others."""
-
-    nusd: int
-    tokens: int
-    held_nusd: int
-    held_tokens: int
-    others: int
+#: What of a budget may be otherwise later.
+CHANGEABLE = ("name", "nusd", "tokens", "policy", "step_down", "queue_seconds", "thresholds")
 
 
 # What budgets there are
@@ -114,13 +96,8 @@ def start(connection: Connection, budget_id: str, starts_us: int) -> None:
 def change(connection: Connection, budget: Budget) -> None:
     """Put other caps, policy, thresholds or another name in force."""
     connection.run(
-        "UPDATE budgets SET name = :name, nusd = :nusd, tokens = :tokens, policy = :policy, step_down = :step_down,"
-        " queue_seconds = :queue_seconds, thresholds = :thresholds WHERE id = :id",
-        **{
-            name: value
-            for name, value in _parameters(budget).items()
-            if name in {"name", "nusd", "tokens", "policy", "step_down", "queue_seconds", "thresholds", "id"}
-        },
+        f"UPDATE budgets SET {', '.join(f'{name} = :{name}' for name in CHANGEABLE)} WHERE id = :id",  # noqa: S608 - as above
+        **{name: value for name, value in _parameters(budget).items() if name in {*CHANGEABLE, "id"}},
     )
     count(connection, "budgets")
 

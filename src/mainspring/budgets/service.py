@@ -4,45 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from mainspring.base.clock import monotonic, now_us
-from mainspring.base.errors import InvalidRequest, NotFound, StoreError
+from mainspring.base.errors import StoreError
 from mainspring.base.logging import get_logger
+from mainspring.base.money import NANO
 from mainspring.budgets import queries, settling, windows
+from mainspring.budgets.book import LEAD_US, Book, standing_of
 from mainspring.budgets.charge import Charge
 from mainspring.budgets.entry import Entry, Index
 from mainspring.budgets.learning import Learned
-from mainspring.budgets.lender import Lender
 from mainspring.budgets.tables import LEASES, SPENT
-from mainspring.budgets.types import Budget, BudgetPage, Crossing, Difference, Standing
-from mainspring.budgets.validation import changed, checked, of_key
+from mainspring.budgets.validation import of_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from mainspring.base.telemetry import Meter
     from mainspring.budgets.settling import Counter, Shares
-    from mainspring.budgets.validation import NewBudget
+    from mainspring.budgets.types import Budget, Standing
     from mainspring.keys import Key, KeyRing
     from mainspring.keys.types import Subject
     from mainspring.store import Connection, Database
 
 #: How often changes are looked for; with leases, recalls as well.
 POLL_SECONDS, POLL_HOLDING_SECONDS = 0.5, 0.2
-#: A budget counts this long after it was made, so that every process knows it by then...
-LEAD_US = 2_000_000
-#: ...and a process that has looked last so long before a request looks again.
+#: A process that has looked last so long before a request looks again.
 STALE_US = 1_500_000
-_STARTED_WITHIN_US = 30_000
 _EVERY_SECOND = 1.0
-_SPENT_SECONDS = 0.5
+#: How many budgets have metrics, and how old these may be.
+MOST_MEASURED, _MEASURE_SECONDS = 100, 10.0
 
 _log = get_logger(__name__)
 
 
-class Budgets:
+class Budgets(Book):
     """The budgets of one process. Made on the event loop that it serves.
 
     `open`, `settle` and `release` answer from memory. Before `start`, memory is empty; the other methods ask the
@@ -54,16 +53,16 @@ class Budgets:
     """
 
     def __init__(self, database: Database, keys: KeyRing | None = None) -> None:
-        self._database = database
+        super().__init__(database)
         self.index = Index()
-        self.lender = Lender(database)
         self.learned = Learned()
         self._version = self._recalls = -1
         #: When the look began that the index is from; for ever in the future where nobody looks.
         self._looked_us = 0
+        #: The database was away when changes were last looked for.
+        self.away = False
         self._refreshing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-        self._spent: dict[tuple[str, int], tuple[float, tuple[int, int, int]]] = {}
         if keys is not None:
             keys.on_create = _add_of_key
             keys.before_change = self.refresh
@@ -103,9 +102,9 @@ class Budgets:
             charge.close()
         if self.is_stale(time_us):
             return lambda connection: settling.recount(connection, subject, time_us, shares)
-        index = self.index
-        if not index.entries:
+        if charge is None and not self.concerns(subject, time_us):
             return []
+        index = self.index
         counters: list[Counter] = []
         holder = self.lender.holder.id
         for entry, nusd, tokens in settling.concerned(index, subject, time_us, shares):
@@ -127,6 +126,11 @@ class Budgets:
             if sheet is LEASES and (entry := self.index.entries.get(row[0])) is not None:
                 entry.lease(row[1], self.lender.leases).queued -= 1
 
+    def concerns(self, subject: Subject, time_us: int) -> bool:
+        """Whether a budget may be about a request."""
+        index = self.index
+        return bool(index.entries) and (bool(index.models) or bool(index.about(subject, time_us)))
+
     def is_stale(self, time_us: int) -> bool:
         """Whether budgets that count a request of this time may not be known here yet."""
         return self._looked_us < time_us - STALE_US
@@ -136,136 +140,24 @@ class Budgets:
         """Whether a budget is about a model, so that rows must keep what each model used."""
         return bool(self.index.models)
 
-    # Changes
+    def measure(self, meter: Meter) -> None:
+        """Show what is left of budgets as metrics; of the oldest hundred, and at most ten seconds old."""
+        for unit, index in (("usd", 0), ("tokens", 1)):
+            meter.states(
+                f"budget_remaining_{unit}",
+                f"What is left of a budget in its window, in {unit}; of the oldest {MOST_MEASURED} budgets.",
+                partial(self._remaining, index),
+            )
 
-    async def create(self, wanted: NewBudget, *, routes: Collection[str] | None = None) -> Budget:
-        """Make a budget. Returns when it is in force everywhere; answers from then on count.
-
-        Raises:
-            InvalidRequest: it cannot be.
-            NotFound: it is about a key that is not there.
-        """
-        budget = checked(wanted, routes)
-
-        def work(connection: Connection) -> Budget:
-            made = _with_key(connection, budget)
-            made = _replace(made, starts_us=now_us() + LEAD_US)
-            queries.add(connection, made)
-            return made
-
-        return await self._put_in_force(await self._database.write(work))
-
-    async def get(self, budget_id: str, *, tenant: str | None = None) -> Standing:
-        """How a budget stands.
-
-        Raises:
-            NotFound: there is none of that tenant.
-        """
-        return await self._database.read(
-            lambda c: _standing(c, _found(queries.by_id(c, budget_id, tenant), budget_id))
-        )
-
-    async def list(
-        self, *, tenant: str | None = None, limit: int = 50, after: str | None = None
-    ) -> BudgetPage:
-        """How budgets stand, newest first."""
-
-        def work(connection: Connection) -> Sequence[Standing]:
-            found = queries.page(connection, tenant=tenant, limit=limit + 1, after=after)
-            return [_standing(connection, budget) for budget in found]
-
-        items = await self._database.read(work)
-        return BudgetPage([*items[:limit]], items[limit - 1].budget.id if len(items) > limit else None)
-
-    async def change(
-        self,
-        budget_id: str,
-        changes: Mapping[str, Any],
-        *,
-        routes: Collection[str] | None = None,
-    ) -> Standing:
-        """Put other caps, policy, thresholds or another name in force, everywhere within half a second.
-
-        What calls under way have reserved under a higher cap stays theirs.
-
-        Raises:
-            NotFound: there is no such budget.
-            InvalidRequest: the change cannot be.
-        """
-
-        def work(connection: Connection) -> None:
-            budget = changed(_found(queries.by_id(connection, budget_id), budget_id), changes, routes)
-            queries.change(connection, budget)
-            queries.recall(connection, budget_id)
-
-        await self._database.write(work)
-        await self.refresh()
-        return await self.get(budget_id)
-
-    async def delete(self, budget_id: str) -> Budget:
-        """Let a budget count no more.
-
-        Raises:
-            NotFound: there is no such budget.
-        """
-
-        def work(connection: Connection) -> Budget:
-            budget = _found(queries.by_id(connection, budget_id), budget_id)
-            queries.delete(connection, budget_id, now_us())
-            return budget
-
-        budget = await self._database.write(work)
-        await self.refresh()
-        return budget
-
-    async def history(self, budget_id: str, *, tenant: str | None = None) -> Sequence[tuple[int, int, int]]:
-        """What was spent in each slice of the current window, oldest first: where it begins, nano-dollars, tokens.
-
-        Raises:
-            NotFound: there is no such budget of that tenant.
-        """
-
-        def work(connection: Connection) -> Sequence[tuple[int, int, int]]:
-            budget = _found(queries.by_id(connection, budget_id, tenant), budget_id)
-            now = now_us()
-            return queries.slices(connection, budget, windows.span(budget, now).room_us, now)
-
-        return await self._database.read(work)
-
-    # Looking
-
-    async def crossed(self) -> Sequence[Crossing]:
-        """Each budget whose current window has reached its lowest threshold, and the highest that it has reached."""
-        standings = await self._database.read(lambda c: [_standing(c, budget) for budget in queries.live(c)])
-        found = (_crossing(standing) for standing in standings)
-        return [crossing for crossing in found if crossing is not None]
-
-    async def check(self) -> Sequence[Difference]:
-        """Compare every budget with the rows of the ledger: every bucket that either has."""
-        return await self._database.read(
-            lambda c: [one for budget in queries.live(c) for one in settling.check(c, budget)]
-        )
-
-    async def spent(self, budget: Budget, room_us: int) -> tuple[int, int, int]:
-        """What was spent in a window: nano-dollars, tokens, answers; at most half a second old."""
-        key, now = (budget.id, room_us), monotonic()
-        known = self._spent.get(key)
-        if known is not None and now - known[0] < _SPENT_SECONDS:
-            return known[1]
-        found = await self._database.read(lambda c: queries.spent(c, budget, room_us, now_us()))
-        if len(self._spent) > len(self.index.entries) + 1000:
-            self._spent.clear()
-        self._spent[key] = now, found
-        return found
-
-    def remaining(self) -> dict[str, tuple[Budget, int]]:
-        """What is left of each cap in money as far as this process knows, by id: for metrics."""
-        found = {}
-        for entry in self.index.entries.values():
-            if entry.budget.nusd is not None:
-                known = self._spent.get((entry.budget.id, entry.span(now_us()).room_us))
-                spent = known[1][0] if known is not None else 0
-                found[entry.budget.id] = (entry.budget, max(0, entry.budget.nusd - spent))
+    def _remaining(self, index: int) -> list[tuple[dict[str, str], float]]:
+        found = []
+        for entry in islice(self.index.entries.values(), MOST_MEASURED):
+            budget = entry.budget
+            cap = (budget.nusd, budget.tokens)[index]
+            known = self._spent.get((budget.id, entry.span(now_us()).room_us))
+            if cap is not None and known is not None:
+                left = max(0, cap - known[1][index])
+                found.append(({"budget": budget.id}, left / NANO if index == 0 else float(left)))
         return found
 
     # Living
@@ -287,6 +179,15 @@ class Budgets:
             self._task = None
         with suppress(StoreError):  # whoever comes next takes them back
             await self.lender.leave()
+
+    async def catch_up(self) -> None:
+        """Look for changes, because the last look is too old; while the database is away, what is known must do.
+
+        What a request costs then is counted by the budgets that the database has when its row is written.
+        """
+        if not self.away:
+            with suppress(StoreError):
+                await self.refresh()
 
     async def refresh(self) -> None:
         """Take over what changed since the last time."""
@@ -328,24 +229,28 @@ class Budgets:
             entry.recalls = asked.get(entry.budget.id, entry.recalls)
 
     async def _follow(self) -> None:
-        away, next_round = False, 0.0
+        next_round = next_measure = 0.0
         while True:
             await asyncio.sleep(POLL_HOLDING_SECONDS if self.lender.leases else POLL_SECONDS)
             try:
                 await self.refresh()
                 await self.lender.keep_alive()
+                if monotonic() >= next_measure:
+                    next_measure = monotonic() + _MEASURE_SECONDS
+                    for entry in islice(self.index.entries.values(), MOST_MEASURED):
+                        entry.touched = True
                 if monotonic() >= next_round and self.index.entries:
                     next_round = monotonic() + _EVERY_SECOND
                     await self.lender.take_over()
                     await self.lender.tidy()
                     await self._note_crossings()
-                if away:
+                if self.away:
                     _log.info("budgets follow the database again")
-                away = False
+                self.away = False
             except StoreError as error:
-                if not away:
+                if not self.away:
                     _log.warning("budgets cannot follow the database", why=str(error))
-                away = True
+                self.away = True
             except Exception as error:  # noqa: BLE001 - a bug of ours must not end the watch over money
                 _log.exception("unexpected_error", error=type(error).__name__)
 
@@ -357,7 +262,7 @@ class Budgets:
         for entry in touched:
             entry.touched = False
         now = now_us()
-        standings = await self._database.read(lambda c: [_standing(c, entry.budget) for entry in touched])
+        standings = await self._database.read(lambda c: [standing_of(c, entry.budget) for entry in touched])
         new = []
         for standing in standings:
             budget = standing.budget
@@ -367,25 +272,6 @@ class Budgets:
             new += [(standing, one) for one in reached if one not in standing.crossed]
         if new:
             await self._database.write(lambda c: _cross(c, new, now))
-
-    async def _put_in_force(self, budget: Budget) -> Budget:
-        """Wait until a new budget is known everywhere. Where there is only this process, that is soon."""
-        await self.refresh()
-        starts, budget_id = budget.starts_us, budget.id
-        if await self.lender.is_alone():
-            starts = now_us() + _STARTED_WITHIN_US
-            while True:
-                starts = starts // 1000 * 1000
-                await self._start_at(budget_id, starts)
-                if now_us() < starts:
-                    break  # it was known before it began
-                starts = now_us() + LEAD_US
-        await asyncio.sleep(max(0, starts - now_us()) / 1_000_000)
-        return _replace(budget, starts_us=starts)
-
-    async def _start_at(self, budget_id: str, starts_us: int) -> None:
-        await self._database.write(lambda c: queries.start(c, budget_id, starts_us))
-        await self.refresh()
 
     async def _adopt(self) -> None:
         """Make the budgets of keys that were created before keys had any."""
@@ -410,58 +296,6 @@ def _add_of_key(connection: Connection, key: Key) -> None:
         queries.add(connection, budget)
 
 
-def _with_key(connection: Connection, budget: Budget) -> Budget:
-    """A budget on a key is about the first of its line, and of its tenant."""
-    if budget.kind != "key":
-        return budget
-    found = queries.key_of(connection, budget.subject)
-    if found is None:
-        raise InvalidRequest(
-            f"There is no key {budget.subject!r}.",
-            remedy="`mainspring keys list` shows those that there are.",
-            param="scope",
-        )
-    return _replace(budget, subject=found[0], tenant=found[1])
-
-
-def _standing(connection: Connection, budget: Budget) -> Standing:
-    now = now_us()
-    room = windows.span(budget, now).room_us
-    nusd, tokens, answers = queries.spent(connection, budget, room, now)
-    held = queries.held(connection, budget.id, room)
-    return Standing(
-        budget=budget,
-        window_us=windows.begins(budget, now),
-        ends_us=windows.ends(budget, now),
-        nusd=nusd,
-        tokens=tokens,
-        answers=answers,
-        held_nusd=held[0],
-        held_tokens=held[1],
-        crossed=tuple(queries.crossings(connection, budget.id, windows.key_of_window(budget, now))),
-    )
-
-
-def _crossing(standing: Standing) -> Crossing | None:
-    budget = standing.budget
-    reached = [one for one in budget.thresholds if standing.share * 100 >= one]
-    if not reached:
-        return None
-    by_money = budget.nusd is not None and (
-        budget.tokens is None or standing.nusd * budget.tokens >= standing.tokens * budget.nusd
-    )
-    return Crossing(
-        budget=budget.id,
-        subject=f"{budget.kind}={budget.subject}",
-        tenant=budget.tenant,
-        unit="usd" if by_money else "tokens",
-        spent=standing.nusd if by_money else standing.tokens,
-        cap=(budget.nusd if by_money else budget.tokens) or 0,
-        window_us=windows.key_of_window(budget, now_us()),
-        threshold=reached[-1],
-    )
-
-
 def _cross(connection: Connection, new: list[tuple[Standing, int]], now: int) -> None:
     for standing, threshold in new:
         window = windows.key_of_window(standing.budget, now)
@@ -475,16 +309,3 @@ def _cross(connection: Connection, new: list[tuple[Standing, int]], now: int) ->
                 spent_nusd=standing.nusd,
                 spent_tokens=standing.tokens,
             )
-
-
-def _found(budget: Budget | None, budget_id: str) -> Budget:
-    if budget is None:
-        raise NotFound(
-            f"There is no budget {budget_id!r}.",
-            remedy="`mainspring budgets list` shows those that there are.",
-        )
-    return budget
-
-
-def _replace(budget: Budget, **values: Any) -> Budget:
-    return msgspec.structs.replace(budget, **values)

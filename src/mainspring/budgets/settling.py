@@ -34,7 +34,10 @@ def total(shares: Shares) -> tuple[int, int]:
 
 def concerned(index: Index, subject: Subject, time_us: int, shares: Shares) -> list[tuple[Entry, int, int]]:
     """The budgets that count a row, and how much."""
-    nusd, tokens = total(shares)
+    if len(shares) == 1:
+        ((nusd, tokens),) = shares.values()
+    else:
+        nusd, tokens = total(shares)
     if not nusd and not tokens:
         return []
     found = [(entry, nusd, tokens) for entry in index.about(subject, time_us)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -136,3 +136,23 @@ class Difference(msgspec.Struct, kw_only=True, frozen=True):
     def is_one(self) -> bool:
         """Whether they differ."""
         return self.nusd != self.ledger_nusd or self.tokens != self.ledger_tokens
+
+
+class Holder(NamedTuple):
+    """A process that may hold leases."""
+
+    id: str
+    host: str
+    pid: int
+    started: str
+    beat: int
+
+
+class Room(NamedTuple):
+    """What is left of a budget: spent, held by all together, and by how many others."""
+
+    nusd: int
+    tokens: int
+    held_nusd: int
+    held_tokens: int
+    others: int

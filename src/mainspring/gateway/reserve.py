@@ -84,7 +84,9 @@ class Purse:
         """Count what a request has cost. Returns what goes into the transaction of its row."""
         subject, cover, budgets = exchange.subject, exchange.cover, self.budgets
         time_us = _time_us(exchange.id)
-        if subject is None or (cover is None and not budgets.index.entries and not budgets.is_stale(time_us)):
+        if subject is None:
+            return []
+        if cover is None and not budgets.is_stale(time_us) and not budgets.concerns(subject, time_us):
             return []
         shares = _shares(exchange, row)
         if cover is not None:
@@ -252,21 +254,22 @@ def _bounds(exchange: Exchange) -> Bounds:
     prompt = len(body) + _TEMPLATE
     if b'"tools"' in body or b'"functions"' in body:
         prompt += _TOOLS
-    for word in _MEDIA:
-        if word in body:
-            prompt += body.count(word) * _MEDIUM
+    if b'"type"' in body:  # else there are only texts
+        for word in _MEDIA:
+            if word in body:
+                prompt += body.count(word) * _MEDIUM
     if operation is Operation.EMBEDDINGS:
         return Bounds(prompt, 0, answers=False)
     said = _decode(body)
-    limits = (said.max_tokens, said.max_completion_tokens, said.max_output_tokens)
-    found = [limit for limit in limits if type(limit) is int and 0 < limit <= _MOST]
-    choices = [number for number in (said.n, said.best_of) if type(number) is int and 0 < number <= _MOST]
-    return Bounds(
-        prompt,
-        max(found) if found else None,
-        choices=max(choices, default=1),
-        writes_cache=b'"cache_control"' in body,
-    )
+    most = 0
+    for limit in (said.max_tokens, said.max_completion_tokens, said.max_output_tokens):
+        if type(limit) is int and most < limit <= _MOST:
+            most = limit
+    choices = 1
+    for number in (said.n, said.best_of):
+        if type(number) is int and choices < number <= _MOST:
+            choices = number
+    return Bounds(prompt, most or None, None, choices, b'"cache_control"' in body)
 
 
 def _is_continued(body: bytes) -> bool:

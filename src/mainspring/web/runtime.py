@@ -188,6 +188,7 @@ class Runtime:
         self.meter.gauge("ledger_queue_rows", "Rows waiting for the writer.", lambda: self.database.depth)
         measure_keys(self.meter, self._pools)
         measure_targets(self.health, self.meter)
+        self.budgets.measure(self.meter)
         self.meter.gauge("open_exchanges", "Requests under way.", lambda: len(self.gateway.watch))
         self.meter.gauge(
             "limits_shared",

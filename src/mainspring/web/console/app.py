@@ -22,6 +22,7 @@ from mainspring.web.console import (
     playground,
     records,
     signing,
+    spending,
     upstreams,
 )
 from mainspring.web.console.rendering import STATIC, base, packed_file, page, static_file
@@ -62,6 +63,7 @@ def create_console(runtime: Runtime) -> FastAPI:
         credentials,
         upstreams,
         alarms,
+        spending,
         limiting,
         playground,
     ):
