@@ -9,10 +9,10 @@ from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response
 
 from mainspring.base.durations import parse_instant
-from mainspring.base.errors import InvalidRequest, PayloadTooLarge, PermissionDenied
+from mainspring.base.errors import PayloadTooLarge, PermissionDenied
 from mainspring.keys import Principal
 from mainspring.web.asgi import secret_of
-from mainspring.web.management.problems import Unprocessable, UnsupportedMediaType
+from mainspring.web.management.problems import Unprocessable, Unreadable, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from mainspring.web.runtime import Runtime
@@ -71,7 +71,7 @@ async def body_of(request: Request, shape: type[T]) -> T:
     Raises:
         UnsupportedMediaType: it does not say that it is JSON.
         PayloadTooLarge: it is longer than a body of this API can be.
-        InvalidRequest: it is not JSON.
+        Unreadable: it is not JSON.
         Unprocessable: it is JSON of another shape; `param` names the field.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -90,9 +90,7 @@ async def body_of(request: Request, shape: type[T]) -> T:
             f"The body is not as it must be: {text}.", param=where.strip(".`") or None
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(
-            f"The body is not valid JSON: {error}.", remedy="Send one JSON object."
-        ) from None
+        raise Unreadable(f"The body is not valid JSON: {error}.", remedy="Send one JSON object.") from None
 
 
 def instant(text: str | None, param: str, *, ahead: bool = False) -> int | None:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 
-from mainspring.base.errors import InvalidRequest
 from mainspring.base.ids import new_id
 from mainspring.base.logging import get_logger, request_id
-from mainspring.web.management.problems import problem, unexpected
+from mainspring.web.management.problems import Unreadable, problem, unexpected
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,7 +50,7 @@ class Edge:
         try:
             if _has_nul(scope):
                 refusal = problem(
-                    InvalidRequest("An address cannot contain a NUL character.", remedy="Leave it out.")
+                    Unreadable("An address cannot contain a NUL character.", remedy="Leave it out.")
                 )
                 await refusal(scope, receive, with_headers)
             else:

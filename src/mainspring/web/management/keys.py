@@ -31,7 +31,7 @@ router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)]
 
 
-class Budget(msgspec.Struct, forbid_unknown_fields=True):
+class KeyBudget(msgspec.Struct, forbid_unknown_fields=True):
     """Dollars per window: a budget that comes with the key, and stays with its successors by rotation."""
 
     usd: Annotated[float, Meta(gt=0, le=MOST_USD)]
@@ -55,7 +55,7 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     rps: Annotated[float, Meta(gt=0)] | None = None
     tokens_per_minute: Annotated[int, Meta(gt=0)] | None = None
     concurrency: Annotated[int, Meta(gt=0)] | None = None
-    budget: Budget | None = None
+    budget: KeyBudget | None = None
 
 
 class RotateRequest(msgspec.Struct, forbid_unknown_fields=True):

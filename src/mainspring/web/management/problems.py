@@ -33,6 +33,10 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
     request_id: str | None = None
 
 
+class Unreadable(InvalidRequest):
+    """An address or a body that cannot be read at all: it is no JSON, or has characters that no text has."""
+
+
 class Unprocessable(InvalidRequest):
     """A body or a query that can be read, but says something that cannot be."""
 
@@ -62,13 +66,24 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def problem(error: MainspringError) -> Response:
-    """An error as a response."""
-    headers = {}
+    """An error as a response.
+
+    Here 400 means that the request cannot be read, and 422 that it says something that cannot be, be it against the
+    schema or against a rule that only the rooms below know. On the protocol surfaces both are 400, as their clients
+    expect.
+    """
+    status, headers = error.http_status, {}
+    if (
+        isinstance(error, InvalidRequest)
+        and not isinstance(error, Unreadable)
+        and status == InvalidRequest.status
+    ):
+        status = Unprocessable.status
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="mainspring"'
-    return _response(error.http_status, error.code, str(error), param=error.param, headers=headers)
+    return _response(status, error.code, str(error), param=error.param, headers=headers)
 
 
 def unexpected() -> Response:

@@ -40,6 +40,9 @@ async def test_a_row_has_what_scripts_rely_on(admin: AsyncClient, answered: Answ
         {
             "provider": "openai",
             "model": "gpt",
+            "key": None,
+            "hedge": False,
+            "cost_usd": None,
             "outcome": "ok",
             "status": None,
             "error": None,
