@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import statistics
 import sys
 import tempfile
@@ -73,6 +74,9 @@ async def opened(folder: Path) -> Runtime:
         admin_key=scenarios.ADMIN_KEY,
     )
     runtime = await Runtime.open(settings)
+    gc.collect()  # as a server does it
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
     async def call(asked: Call) -> steps.MemoryReply:
         return steps.MemoryReply(stream=asked.stream)

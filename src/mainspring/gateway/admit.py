@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mainspring.gateway.exchange import Exchange
     from mainspring.ledger.types import Inference
     from mainspring.limits import Limits
+    from mainspring.limits.usual import Usual
 
 #: Answers of these are not made of tokens, or nobody is billed for them.
 _WITHOUT_OUTPUT = frozenset({Operation.EMBEDDINGS})
@@ -57,7 +58,7 @@ async def admit(exchange: Exchange, limits: Limits | None) -> None:
     )
     if limits is None:
         return
-    grant = exchange.grant = await limits.admit(subject, lambda: _estimate(exchange, limits))
+    grant = exchange.grant = await limits.admit(subject, _estimate, exchange)
     if grant is not None and grant.denied is not None:
         raise limits.refusal(grant)
 
@@ -79,21 +80,21 @@ def release(exchange: Exchange, limits: Limits | None, row: Inference) -> None:
     grant.release()
 
 
-def _estimate(exchange: Exchange, limits: Limits) -> int:
+def _estimate(exchange: Exchange, usual: Usual) -> int:
     """Tokens that a request will probably use, in and out."""
     operation, body = exchange.operation, exchange.body
     if operation is Operation.COUNT_TOKENS:
         return 0
     model = exchange.envelope.model
     letters = b"base64" not in body  # images and files are not charged by their letters
-    prompt = limits.usual.prompt(model, len(body)) if letters else estimate_request(operation, body)
+    prompt = usual.prompt(model, len(body)) if letters else estimate_request(operation, body)
     if operation in _WITHOUT_OUTPUT:
         return prompt
     bounds = _decode(body)
     most = (
         _count(bounds.max_completion_tokens) or _count(bounds.max_tokens) or _count(bounds.max_output_tokens)
     )
-    return prompt + limits.usual.output(model, most) * (_count(bounds.n) or 1)
+    return prompt + usual.output(model, most) * (_count(bounds.n) or 1)
 
 
 def _count(value: Any) -> int | None:

@@ -20,7 +20,7 @@ _MINUTE_US = 60_000_000
 #: Own limits of keys that are kept ready; callers do not choose them, so that there are few.
 _MOST_OWN = 10_000
 #: Stands between the parts of a key; no name has it, but for users, who stand last.
-_SEPARATOR = "\x1f"
+SEPARATOR = "\x1f"
 
 
 class Rule(msgspec.Struct, frozen=True, gc=False):
@@ -63,6 +63,9 @@ class Rules:
         self._of: dict[Scope, tuple[Rule, ...]] = {scope: self._configured(scope) for scope in SCOPES}
         self._user, self._key = self._of["user"], self._of["key"]
         self._tenant, self._feature = self._of["tenant"], self._of["feature"]
+        every = self.all()
+        #: The one limit that there is, where it is the usual one: then nobody has to look for others.
+        self.only: Rule | None = every[0] if len(every) == 1 and every[0].name == "rps_per_user" else None
         self._own: dict[tuple[float | None, int | None, int | None], tuple[Rule, ...]] = {}
 
     def all(self) -> list[Rule]:
@@ -73,7 +76,7 @@ class Rules:
         """The limits that a subject is under, each with the name of its meter."""
         found: list[tuple[Rule, str]] = []
         if self._user and subject.user is not None:
-            name = f"u{subject.tenant}{_SEPARATOR}{subject.user}"
+            name = f"u{subject.tenant}{SEPARATOR}{subject.user}"
             found = [(rule, name) for rule in self._user]
         own = (
             subject.rps is not None
@@ -81,11 +84,12 @@ class Rules:
             or subject.concurrency is not None
         )
         if own or self._key:
-            found += [(rule, f"k{subject.key_id}") for rule in (self._own_of(subject) if own else self._key)]
+            key = f"k{subject.origin or subject.key_id}"  # a key that was rotated is the same one
+            found += [(rule, key) for rule in (self._own_of(subject) if own else self._key)]
         if self._tenant:
             found += [(rule, f"t{subject.tenant}") for rule in self._tenant]
         if self._feature and subject.feature is not None:
-            name = f"f{subject.tenant}{_SEPARATOR}{subject.feature}"
+            name = f"f{subject.tenant}{SEPARATOR}{subject.feature}"
             found += [(rule, name) for rule in self._feature]
         return found
 

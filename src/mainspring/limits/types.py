@@ -11,6 +11,8 @@ from mainspring.base.clock import iso, now_us
 from mainspring.store.shared import Ask, SharedStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mainspring.limits.rules import Rule
     from mainspring.store.shared import Shared, Taken
 
@@ -72,7 +74,13 @@ class Grant:
     )
 
     def __init__(
-        self, shared: Shared, rules: list[Rule], asks: list[Ask], taken: Taken, *, counts_tokens: bool
+        self,
+        shared: Shared,
+        rules: Sequence[Rule],
+        asks: Sequence[Ask],
+        taken: Taken,
+        *,
+        counts_tokens: bool,
     ) -> None:
         self._shared = shared
         self._rules = rules

@@ -30,12 +30,12 @@ def limits(clock: Clock | None = None, parts: int = 1, **settings: Any) -> tuple
     return Limits(shared, LimitsSettings(**{"rps_per_user": 0, **settings}), Meter()), shared
 
 
-def no_tokens() -> int:
+def no_tokens(request: None, usual: Usual) -> int:
     raise AssertionError("nothing counts tokens here")
 
 
 async def grant_of(made: Limits, who: Subject = ANN, tokens: int | None = None) -> Grant:
-    grant = await made.admit(who, no_tokens if tokens is None else lambda: tokens or 0)
+    grant = await made.admit(who, no_tokens if tokens is None else lambda _, usual: tokens or 0, None)
     assert grant is not None
     return grant
 
@@ -46,9 +46,11 @@ def told(grant: Grant, *, anthropic: bool = False) -> dict[str, str]:
 
 async def test_nothing_is_about_it() -> None:
     made, _ = limits()
-    assert await made.admit(ANN, no_tokens) is None
+    assert await made.admit(ANN, no_tokens, None) is None
     made, _ = limits(tokens_per_minute_per_user=100)
-    assert await made.admit(ANN, lambda: 0) is None  # what uses no tokens is under no limit on tokens
+    assert (
+        await made.admit(ANN, lambda _, usual: 0, None) is None
+    )  # what uses no tokens is under no limit on tokens
 
 
 async def test_a_denial_says_which_limit_and_when() -> None:

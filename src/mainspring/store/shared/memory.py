@@ -92,10 +92,10 @@ class Meters:
         emission, capacity = allowance.emission_us, allowance.capacity
         need = charge if charge < capacity else capacity  # noqa: FURB136 - as above
         if level + (need - capacity) * emission > SLACK_US:
-            return Taken(False, [level], [0.0])
+            return Taken(False, (level,), (0.0,))
         level += charge * emission
         table[key] = now + level
-        return Taken(True, [level], [0.0])
+        return Taken(True, (level,), (0.0,))
 
     def give(self, asks: Sequence[Ask], parts: int = 1) -> None:
         """See `Shared.give`."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Allowance(msgspec.Struct, frozen=True, gc=False):
@@ -50,8 +48,8 @@ class Taken(msgspec.Struct, gc=False):
     """
 
     admitted: bool
-    levels: list[float]
-    held: list[float]
+    levels: Sequence[float]
+    held: Sequence[float]
     parts: int = 1
 
 
