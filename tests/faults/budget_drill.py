@@ -172,8 +172,11 @@ class _Caller(asyncio.Protocol):
 class Load:
     """Callers that reconnect for as long as the cap lasts."""
 
-    def __init__(self, server: RunningServer, key: str, clients: int, seen: Counter[str]) -> None:
+    def __init__(
+        self, server: RunningServer, key: str, clients: int, seen: Counter[str], quiet: float
+    ) -> None:
         self._server = server
+        self._quiet = quiet
         self._seen = seen
         self._clients = clients
         self._templates = [_template(key, stream=stream) for stream in (False, True)]
@@ -189,7 +192,7 @@ class Load:
     async def run(self) -> None:
         """Ask until nobody was answered for a while."""
         callers = [asyncio.create_task(self._caller(n)) for n in range(self._clients)]
-        while self.paused or time.monotonic() - self._last < QUIET_SECONDS:  # noqa: ASYNC110 - it is about time going by
+        while self.paused or time.monotonic() - self._last < self._quiet:  # noqa: ASYNC110 - it is about time going by
             await asyncio.sleep(0.05)
         self.running = False
         for caller in callers:
@@ -230,6 +233,7 @@ def drill(  # noqa: PLR0917 - what a drill is made of
     *,
     extra: str = "",
     seed: int = 1,
+    quiet: float = QUIET_SECONDS,
 ) -> Outcome:
     """Run the drill.
 
@@ -242,6 +246,7 @@ def drill(  # noqa: PLR0917 - what a drill is made of
         folder: where the server lives.
         extra: more of the configuration.
         seed: of the moments of the kills.
+        quiet: seconds without an answer after which the cap is used up.
     """
     outcome = Outcome(round(cap_usd * 1_000_000_000))
     with provider_process() as provider_url:
@@ -256,7 +261,7 @@ def drill(  # noqa: PLR0917 - what a drill is made of
             )
             assert made.status_code == 201, made.text
             started = time.monotonic()
-            _under_load(server, key, clients, kills, outcome, database, seed)
+            _under_load(server, key, clients, kills, outcome, database, seed, quiet)
             outcome.seconds = time.monotonic() - started
             if not server.running:
                 server.start()
@@ -276,7 +281,14 @@ def _wait_for(workers: int, reader: Reader) -> None:
 
 
 def _under_load(  # noqa: PLR0917 - as above
-    server: RunningServer, key: str, clients: int, kills: int, outcome: Outcome, database: str, seed: int
+    server: RunningServer,
+    key: str,
+    clients: int,
+    kills: int,
+    outcome: Outcome,
+    database: str,
+    seed: int,
+    quiet: float,
 ) -> None:
     over = threading.Event()
 
@@ -294,7 +306,7 @@ def _under_load(  # noqa: PLR0917 - as above
     watcher.start()
 
     async def work() -> None:
-        load = Load(server, key, clients, outcome.answers)
+        load = Load(server, key, clients, outcome.answers, quiet)
         running = asyncio.create_task(load.run())
         await _kill(server, load, outcome, kills, random.Random(seed))
         await running

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def test_one_process_killed_under_load(tmp_path: Path) -> None:
-    outcome = drill(0.15, 64, workers=1, kills=1, database="", folder=tmp_path)
+    outcome = drill(0.1, 64, workers=1, kills=1, database="", folder=tmp_path, quiet=1.5)
     print(outcome)
     assert outcome.good, str(outcome)
     assert outcome.kills == 1

@@ -138,7 +138,7 @@ class Cover:
                 self.charge.free(attempt.provider, attempt.model)
         purse, base = self.purse, self._base
         if base is None:
-            base = self._base = _bounds(exchange)
+            base = self._base = bounds_of(exchange.operation, exchange.body)
         if base.output is None and base.answers:
             base = base._replace(maximum=purse.most_output(target))
         if exchange.operation is Operation.RESPONSES and _is_continued(exchange.body):
@@ -248,9 +248,8 @@ def _shares(exchange: Exchange, row: Inference) -> Shares:
     return shares
 
 
-def _bounds(exchange: Exchange) -> Bounds:
+def bounds_of(operation: Operation, body: bytes) -> Bounds:
     """The bounds of a request, whoever answers it."""
-    body, operation = exchange.body, exchange.operation
     prompt = len(body) + _TEMPLATE
     if b'"tools"' in body or b'"functions"' in body:
         prompt += _TOOLS
