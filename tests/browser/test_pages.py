@@ -33,6 +33,7 @@ PAGES = [
     "/budgets",
     "/budgets/{budget}",
     "/keys",
+    "/limits",
     "/providers",
     "/playground",
     "/nowhere",
