@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from tests.support.documents import Block, blocks
 from tests.support.server import RunningServer, running
 
 from mainspring.base.settings import load
+from mainspring.providers.known import KNOWN
+from mainspring.web.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,8 +69,14 @@ def test_example_runs(block: Block, started: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
-def test_configuration_loads(block: Block, tmp_path: Path) -> None:
-    tomllib.loads(block.text)
+def test_configuration_can_be(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one that a server would start with, where all providers that people know by name are there."""
+    for known in KNOWN.values():
+        for variable in filter(None, (known.key_variable, known.url_variable)):
+            monkeypatch.setenv(
+                variable, known.base_url or "https://host/v1" if "KEY" not in variable else "sk-any"
+            )
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "mainspring.toml"
     file.write_text(block.text, "utf-8")
-    load(file)
+    rehearse(load(file), file)
