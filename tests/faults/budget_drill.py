@@ -1,7 +1,7 @@
 """The drill of the promise that nobody overspends: many callers on one cap, kill -9 in between, compare.
 
     python -m tests.faults.budget_drill --workers 1 --database sqlite
-    python -m tests.faults.budget_drill --workers 4 --database postgres --kills 6
+    python -m tests.faults.budget_drill --workers 4 --database postgres --redis own --kills 6
 
 Callers on keep-alive connections ask without pause, half of them for streams, all of one tenant that has one cap. A
 watcher reads the database many times a second: what was spent must never be above the cap, nor what was spent and held
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.kill_drill import provider_process
 from tests.support.conversations import user
 from tests.support.postgres import Cluster
+from tests.support.redis import RedisServer
 from tests.support.server import RunningServer, provider_config
 from tests.support.sockets import request_bytes
 
@@ -375,12 +376,18 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--kills", type=int, default=4)
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
-    parser.add_argument("--redis", default="", help="URL of a Redis for [storage] shared")
+    parser.add_argument("--redis", default="", help="URL of a Redis for [storage] shared, or own")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    extra = f'\n[storage]\nshared = "{arguments.redis}"\n' if arguments.redis else ""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drill")))
+        redis = arguments.redis
+        if redis == "own":
+            server = RedisServer()
+            server.start()
+            stack.callback(server.kill)
+            redis = server.url
+        extra = f'\n[storage]\nshared = "{redis}"\n' if redis else ""
         database = stack.enter_context(Cluster.started()).url if arguments.database == "postgres" else ""
         outcome = drill(
             arguments.cap,
