@@ -45,6 +45,18 @@ input_usd_per_mtok = 0.02
 targets = ["openai/free"]
 [routes.two]
 targets = ["openai/unpriced", "openai/gpt-5-mini"]
+[models."openai/slow+pause=0.5"]
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 3.0
+[models."openai/breaks+words=30+gap=0.01+cut=content"]
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 3.0
+[routes.hedged]
+targets = ["openai/slow+pause=0.5", "openai/gpt-5-mini"]
+hedge = { after = 0.1, max_share = 1.0 }
+[routes.resumed]
+targets = ["openai/breaks+words=30+gap=0.01+cut=content", "openai/gpt-5-mini"]
+resume = true
 [limits]
 rps_per_user = 0
 """
@@ -239,6 +251,18 @@ def test_a_provider_that_uses_more_than_it_was_allowed(tenant: Tenant) -> None:
     rows = tenant.server.rows(tenant=tenant.name)
     assert standing["spent_usd"] == pytest.approx(sum(row["cost_usd"] for row in rows), abs=1e-12)
     assert "budget_bound_passed" in tenant.server.log()
+
+
+def test_calls_that_did_not_become_the_answer_are_counted_where_they_belong(tenant: Tenant) -> None:
+    names = ["openai/slow+pause=0.5", "openai/breaks+words=30+gap=0.01+cut=content", MINI]
+    whole = tenant.budget(usd=1)
+    parts = [tenant.budget(scope={"model": name}, tenant=tenant.name, usd=1) for name in names]
+    assert tenant.ask("hedged").status_code == 200
+    assert tenant.ask("resumed", stream=True).status_code == 200
+    tenant.server.wait_rows(2, tenant=tenant.name)
+    spent = [tenant.standing(part)["spent_usd"] for part in parts]
+    assert all(amount > 0 for amount in spent), spent
+    assert tenant.standing(whole)["spent_usd"] == pytest.approx(sum(spent), abs=1e-12)
 
 
 def test_the_budget_of_a_key_follows_its_successors(server: RunningServer) -> None:
