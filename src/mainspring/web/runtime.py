@@ -69,6 +69,8 @@ class Runtime:
         self._shared: Shared | None = None
         self._reloading = asyncio.Lock()
         self._started_with = settings
+        #: Whether the file holds something that was refused.
+        self._refused = False
         self._serves = False
         self._tasks: set[asyncio.Task[None]] = set()
         #: What reloads have replaced and exchanges under way still use.
@@ -118,13 +120,22 @@ class Runtime:
             settings = load(self.file)
             if settings == self.settings:  # not by the hash, which leaves out secrets that stand in the file
                 await self.secrets.reread()
+                if self._refused:
+                    self._refused = False
+                    _log.info("configuration_good_again", config_hash=self.config_hash)
                 return False
             rehearse(settings, self.file)
             config_hash, document = settings.snapshot()
             await self._put_in_force(settings, config_hash, document)
         except (ConfigError, StoreError) as error:
             _log.error("configuration_kept", reason=str(error), config_hash=self.config_hash)
+            self._refused = True
             return False
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not end the following of the file
+            _log.exception("configuration_kept", reason=type(error).__name__, config_hash=self.config_hash)
+            self._refused = True
+            return False
+        self._refused = False
         configure(settings.logging.level, settings.logging.format)
         _log.info("configuration_reloaded", config_hash=config_hash)
         self._tell(settings)
@@ -190,6 +201,11 @@ class Runtime:
         measure_targets(self.health, self.meter)
         self.budgets.measure(self.meter)
         self.meter.gauge("open_exchanges", "Requests under way.", lambda: len(self.gateway.watch))
+        self.meter.gauge(
+            "configuration_refused",
+            "1 while the file holds a configuration that was refused, and an older one is in force.",
+            lambda: float(self._refused),
+        )
         self.meter.gauge(
             "limits_shared",
             "1 while limits are decided on what all processes share, 0 while each has its part.",

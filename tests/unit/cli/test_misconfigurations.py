@@ -253,6 +253,13 @@ def test_a_broken_edit_is_refused_with_the_same_sentence(
             told.append((refusal["reason"], sentence))
             assert runtime.config_hash == kept
             assert "good" in runtime.settings.routes
+        assert "mainspring_configuration_refused 1.0" in runtime.meter.render()[0].decode()
+        (tmp_path / "mainspring.toml").write_text("[routes.good]\ntargets = ['local/small']\n")
+        configure("info")
+        with structlog.testing.capture_logs() as logged:
+            assert not await runtime.reload()
+        assert [entry["event"] for entry in logged] == ["configuration_good_again"]
+        assert "mainspring_configuration_refused 0.0" in runtime.meter.render()[0].decode()
         await runtime.close()
         return told
 
