@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from mainspring.base import errors
-from mainspring.base.errors import MainspringError, NotFound, Overloaded, ProviderRefused, RateLimited
+from mainspring.base.errors import (
+    BudgetExceeded,
+    MainspringError,
+    NotFound,
+    Overloaded,
+    ProviderRefused,
+    RateLimited,
+)
 from mainspring.web import anthropic, openai
 
 
@@ -57,9 +64,9 @@ def test_openai(kind: type[MainspringError], dialect: Any) -> None:
     assert status == error.http_status
     detail = body["error"]
     assert detail["message"] == "It is wrong. Mend it."
-    assert detail["type"] == OPENAI_TYPES.get(
-        status, "server_error" if status >= 500 else "invalid_request_error"
-    )
+    usual = OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    # OpenAI names the type of an account that has nothing left after its code.
+    assert detail["type"] == ("insufficient_quota" if kind is BudgetExceeded else usual)
     assert detail["code"] == error.code
     assert headers[b"content-type"] == b"application/json"
     assert headers[b"x-request-id"] == b"id-1"

@@ -11,7 +11,7 @@ everything is told where the meters stand here: neither going nor coming back le
 from __future__ import annotations
 
 import asyncio
-from hashlib import blake2b, sha1
+from hashlib import sha1
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,8 +20,9 @@ from mainspring.base.clock import monotonic, now_us
 from mainspring.base.ids import new_id
 from mainspring.base.logging import get_logger
 from mainspring.store.shared.memory import SWEEP_SECONDS, Meters
+from mainspring.store.shared.operations import ALIVE, Operation, beating, giving, holding, taking
 from mainspring.store.shared.resp import Link, RedisError
-from mainspring.store.shared.script import BEAT, BOTH, GIVE, HELD, HOLD, LEAVE, LEVEL, SCRIPT, TAKE
+from mainspring.store.shared.script import BEAT, GIVE, LEAVE, SCRIPT, TAKE
 from mainspring.store.shared.types import Ask, SharedStatus, Taken
 
 if TYPE_CHECKING:
@@ -48,28 +49,11 @@ _UNASKED = "was not asked yet"
 
 _SCRIPT = SCRIPT.encode()
 _SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
-#: All keys in one slot of a cluster, since one call touches several.
-_PREFIX = "{mainspring}:"
-_ALIVE = f"{_PREFIX}alive".encode()
-_BORN = f"{_PREFIX}born".encode()
 #: Meters whose use is told to a server that was out of reach.
 _MOST_SPENT = 100_000
 _decode = msgspec.msgpack.Decoder(list[float]).decode
 _encode = msgspec.msgpack.Encoder().encode
 _log = get_logger(__name__)
-
-
-class _Operation:
-    """One thing that the script is to do; `keys` and `numbers` are what it is told."""
-
-    __slots__ = ("asks", "future", "keys", "kind", "numbers")
-
-    def __init__(self, kind: int, keys: list[bytes], numbers: list[float]) -> None:
-        self.kind = kind
-        self.keys = keys
-        self.numbers = numbers
-        self.asks: Sequence[Ask] = ()
-        self.future: asyncio.Future[Taken] | None = None
 
 
 class RedisShared:
@@ -99,8 +83,8 @@ class RedisShared:
         self.meters = Meters() if clock is None else Meters(clock)
         self._least = self._processes = max(1, processes)
         self._link: Link | None = None
-        self._pending: list[_Operation] = []
-        self._flying: list[_Operation] | None = None
+        self._pending: list[Operation] = []
+        self._flying: list[Operation] | None = None
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._loaded_again = False
@@ -149,7 +133,7 @@ class RedisShared:
             self._unsure.update(ask.key for ask in asks if ask.reserve)
             self._spend(asks)
         else:
-            self._enqueue(_giving(asks))
+            self._enqueue(giving(asks))
 
     def _take_here(self, asks: Sequence[Ask]) -> Taken:
         taken = self.meters.take(asks, self._processes)
@@ -178,9 +162,8 @@ class RedisShared:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._link is not None:
             for key in self.meters.held:
-                self._enqueue(_Operation(HOLD, [_name(key, held=True)], [0]))
-            leave = _Operation(LEAVE, [], [])
-            self._enqueue(leave)
+                self._enqueue(holding(key, 0))
+            self._enqueue(Operation(LEAVE, [], []))
             limit = monotonic() + 4 * self._timeout
             while self._link is not None and (self._pending or self._flying) and monotonic() < limit:  # noqa: ASYNC110 - what is waited for has no event, and this happens once
                 await asyncio.sleep(0.001)
@@ -190,30 +173,19 @@ class RedisShared:
 
     # Batches.
 
-    def _taking(self, asks: Sequence[Ask]) -> _Operation:
-        keys: list[bytes] = []
-        numbers: list[float] = []
-        carry = self._carry_until and monotonic() < self._carry_until
-        for ask in asks:
-            uses = _name_keys(ask, keys)
-            allowance = ask.allowance
-            hint = 0.0
-            if carry and ask.key not in self._carried:
-                hint = self.meters.level(ask.key)
-                self._carried.add(ask.key)
-            numbers += (
-                uses,
-                allowance.emission_us,
-                allowance.capacity,
-                ask.charge,
-                ask.reserve,
-                hint,
-            )
-        operation = _Operation(TAKE, keys, numbers)
-        operation.asks = asks
-        return operation
+    def _taking(self, asks: Sequence[Ask]) -> Operation:
+        if not self._carry_until or monotonic() >= self._carry_until:
+            return taking(asks)
+        return taking(asks, self._hint)
 
-    def _enqueue(self, operation: _Operation) -> None:
+    def _hint(self, key: str) -> float:
+        """Where a meter stood here, told once to a server that has forgotten it."""
+        if key in self._carried:
+            return 0.0
+        self._carried.add(key)
+        return self.meters.level(key)
+
+    def _enqueue(self, operation: Operation) -> None:
         self._pending.append(operation)
         if not self._scheduled and self._flying is None:
             self._scheduled = True
@@ -228,12 +200,12 @@ class RedisShared:
         del self._pending[:_MOST_OPERATIONS]
         self._send(link, batch)
 
-    def _send(self, link: Link, batch: list[_Operation]) -> None:
+    def _send(self, link: Link, batch: list[Operation]) -> None:
         link.send(self._command(batch), self._answered)
         self._set_timer(self._timeout, first=True)
 
-    def _command(self, batch: list[_Operation]) -> list[bytes]:
-        keys = [_ALIVE]
+    def _command(self, batch: list[Operation]) -> list[bytes]:
+        keys = [ALIVE]
         operations: list[list[float]] = []
         for operation in batch:
             keys += operation.keys
@@ -274,7 +246,7 @@ class RedisShared:
         if self._pending:
             self._flush()
 
-    def _hand_out(self, batch: list[_Operation], numbers: list[float]) -> None:
+    def _hand_out(self, batch: list[Operation], numbers: list[float]) -> None:
         at = 0
         for operation in batch:
             if operation.kind == TAKE:
@@ -290,7 +262,7 @@ class RedisShared:
                 if revived:  # the others thought us dead, and dropped what we hold
                     self._hold_again()
 
-    def _took(self, operation: _Operation, taken: Taken) -> None:
+    def _took(self, operation: Operation, taken: Taken) -> None:
         asks, future = operation.asks, operation.future
         assert future is not None, "whoever takes waits"
         self.meters.remember(asks, taken)
@@ -346,7 +318,7 @@ class RedisShared:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await link.ask(b"SCRIPT", b"LOAD", _SCRIPT)
             async with asyncio.timeout(self._timeout):
-                answer = await link.ask(*self._command([_beating()]))
+                answer = await link.ask(*self._command([beating()]))
         except BaseException:  # whatever it was, nobody else will close this connection
             link.close()
             raise
@@ -354,11 +326,11 @@ class RedisShared:
         self._processes = max(1, int(processes))
         self._link = link
         # Those who come first find the places that we hold taken, and the meters where they should be.
-        self._pending.append(_beating())
+        self._pending.append(beating())
         self._hold_again()
         if born == self._born:
             for key, (allowance, units) in self._spent.items():
-                self._pending.append(_giving([Ask(key, allowance, units)]))
+                self._pending.append(giving([Ask(key, allowance, units)]))
         elif self._born:
             self._carry_until = monotonic() + _CARRY_SECONDS
             self._carried.clear()
@@ -368,7 +340,7 @@ class RedisShared:
 
     def _hold_again(self) -> None:
         for key in {*self.meters.held, *self._unsure}:
-            self._enqueue(_Operation(HOLD, [_name(key, held=True)], [self.meters.held.get(key, 0)]))
+            self._enqueue(holding(key, self.meters.held.get(key, 0)))
         self._unsure.clear()
 
     async def _beat(self) -> None:
@@ -383,7 +355,7 @@ class RedisShared:
                 self._carried.clear()
             if self._link is not None and beats >= _BEAT_SECONDS:
                 beats = 0.0
-                self._enqueue(_beating())
+                self._enqueue(beating())
 
     def _say_away(self, reason: str) -> None:
         if self._working or self._reason == _UNASKED:
@@ -408,39 +380,6 @@ class RedisShared:
         task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type] # all callers pass coroutines without a result
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _beating() -> _Operation:
-    return _Operation(BEAT, [_BORN], [])
-
-
-def _giving(asks: Sequence[Ask]) -> _Operation:
-    keys: list[bytes] = []
-    numbers: list[float] = []
-    for ask in asks:
-        uses = _name_keys(ask, keys)
-        numbers += (uses, ask.allowance.emission_us, ask.charge, ask.reserve)
-    operation = _Operation(GIVE, keys, numbers)
-    operation.asks = asks
-    return operation
-
-
-def _name_keys(ask: Ask, keys: list[bytes]) -> int:
-    """Add the keys that an ask uses; returns which they are."""
-    if not ask.allowance.drains:
-        keys.append(_name(ask.key, held=True))
-        return HELD
-    keys.append(_name(ask.key, held=False))
-    if not ask.reserve:
-        return LEVEL
-    keys.append(_name(ask.key, held=True))
-    return BOTH
-
-
-def _name(key: str, *, held: bool) -> bytes:
-    """The key there. It tells nothing of the user that it may be about, and is no longer than this."""
-    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
-    return f"{_PREFIX}{digest}:h".encode() if held else f"{_PREFIX}{digest}".encode()
 
 
 def _ignore(answer: bytes | RedisError) -> None:
