@@ -40,6 +40,10 @@ class Tick(msgspec.Struct, frozen=True):
     label: str
 
 
+#: The lines of a chart that shows nothing: what they would stand for depends on values that are not there.
+_NO_SCALE = [Tick(100.0, ""), Tick(0.0, "")]
+
+
 class Shape(msgspec.Struct, frozen=True):
     """An SVG path in the units of the plot."""
 
@@ -107,7 +111,7 @@ def bars(
         kind="bars",
         thickness=round(slot * _BAR, 1),
         shapes=shapes,
-        y=y_ticks(top, step, label),
+        y=y_ticks(top, step, label) if any(totals) else _NO_SCALE,
         x=x_ticks(times_us),
         columns=list(columns),
         empty=not any(totals),
@@ -134,7 +138,7 @@ def lines(
         kind="lines",
         thickness=1.8,
         shapes=shapes,
-        y=y_ticks(top, step, label),
+        y=y_ticks(top, step, label) if known else _NO_SCALE,
         x=x_ticks(times_us),
         columns=list(columns),
         empty=not known,

@@ -72,6 +72,8 @@ def test_an_empty_chart_says_so() -> None:
     assert "none" in lines("Latency", TIMES, series, label=str, columns=()).summary
     assert bars("Spend", TIMES, series, label=str, columns=()).empty
     assert bars("Tokens", TIMES, [], label=str, columns=()).empty
+    # A scale of nothing would show labels that mean nothing.
+    assert [tick.label for tick in bars("Spend", TIMES, series, label=str, columns=()).y] == ["", ""]
 
 
 @given(
