@@ -9,8 +9,11 @@ import asyncio
 import tempfile
 import time
 
+import msgspec
+
 from mainspring.base.clock import now_us
 from mainspring.budgets import Bounds, Budgets, NewBudget
+from mainspring.gateway.exchange import Envelope
 from mainspring.gateway.reserve import bounds_of
 from mainspring.keys.types import Subject
 from mainspring.providers.prices import Rates
@@ -23,6 +26,7 @@ RATES = (Rates(250_000_000, 2_000_000_000, 25_000_000, 0, 0),)
 BODY = b'{"model":"m","max_tokens":100,"messages":[{"role":"user","content":"%s"}]}' % (
     b"The quick brown fox. " * 40
 )
+SAID = msgspec.json.decode(BODY, type=Envelope)
 
 
 async def measure(budgets: Budgets) -> float:
@@ -31,7 +35,7 @@ async def measure(budgets: Budgets) -> float:
     for _ in range(REQUESTS):
         charge = budgets.open(SUBJECT, now)
         if charge is not None:
-            await charge.cover("p", "m", bounds_of(Operation.CHAT, BODY), RATES)
+            await charge.cover("p", "m", bounds_of(Operation.CHAT, BODY, SAID), RATES)
         if charge is not None or budgets.concerns(SUBJECT, now):
             budgets.committed(budgets.settle(SUBJECT, now, charge, {"p/m": (10, 10)}))
     return (time.process_time() - began) / REQUESTS * 1e6

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from mainspring.keys.types import Subject
 from mainspring.providers.estimate import estimate_request
 from mainspring.providers.types import Operation
@@ -24,18 +22,6 @@ if TYPE_CHECKING:
 _WITHOUT_OUTPUT = frozenset({Operation.EMBEDDINGS})
 #: A longer answer than this is nobody's wish; a larger number is a mistake.
 _MOST_TOKENS = 10_000_000
-
-
-class _Bounds(msgspec.Struct):
-    """How long an answer may be, in the words of the three protocols."""
-
-    max_tokens: Any = None
-    max_completion_tokens: Any = None
-    max_output_tokens: Any = None
-    n: Any = None
-
-
-_decode = msgspec.json.Decoder(_Bounds).decode
 
 
 async def admit(exchange: Exchange, limits: Limits | None) -> None:
@@ -90,11 +76,9 @@ def _estimate(exchange: Exchange, usual: Usual) -> int:
     prompt = usual.prompt(model, len(body)) if letters else estimate_request(operation, body)
     if operation in _WITHOUT_OUTPUT:
         return prompt
-    bounds = _decode(body)
-    most = (
-        _count(bounds.max_completion_tokens) or _count(bounds.max_tokens) or _count(bounds.max_output_tokens)
-    )
-    return prompt + usual.output(model, most) * (_count(bounds.n) or 1)
+    said = exchange.envelope
+    most = _count(said.max_completion_tokens) or _count(said.max_tokens) or _count(said.max_output_tokens)
+    return prompt + usual.output(model, most) * (_count(said.n) or 1)
 
 
 def _count(value: Any) -> int | None:

@@ -49,7 +49,7 @@ class Envelope(msgspec.Struct):
     messages: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
     prompt: msgspec.Raw = msgspec.Raw()
-    # What a model must be able to do, and how long its answer may be.
+    # What a model must be able to do, how long its answer may be, and how many there are.
     tools: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
     response_format: msgspec.Raw = msgspec.Raw()
@@ -58,6 +58,8 @@ class Envelope(msgspec.Struct):
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
+    n: Any = None
+    best_of: Any = None
 
 
 class Attribution(msgspec.Struct):

@@ -7,7 +7,7 @@ ignores limits, a picture that was larger than it looked) is taken from what the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mainspring.base.settings import Settings
     from mainspring.budgets import Budgets, Charge
     from mainspring.budgets.settling import Counter, Shares
-    from mainspring.gateway.exchange import Exchange
+    from mainspring.gateway.exchange import Envelope, Exchange
     from mainspring.ledger.types import Inference
     from mainspring.providers import Providers
     from mainspring.routing import Plan
@@ -43,17 +43,6 @@ _MOST = 1 << 40
 _UNUSED = frozenset({"refused", "unreachable"})
 
 _log = get_logger(__name__)
-
-
-class _Said(msgspec.Struct):
-    max_tokens: Any = None
-    max_completion_tokens: Any = None
-    max_output_tokens: Any = None
-    n: Any = None
-    best_of: Any = None
-
-
-_decode = msgspec.json.Decoder(_Said).decode
 
 
 class Purse:
@@ -138,7 +127,7 @@ class Cover:
                 self.charge.free(attempt.provider, attempt.model)
         purse, base = self.purse, self._base
         if base is None:
-            base = self._base = bounds_of(exchange.operation, exchange.body)
+            base = self._base = bounds_of(exchange.operation, exchange.body, exchange.envelope)
         if base.output is None and base.answers:
             base = base._replace(maximum=purse.most_output(target))
         if exchange.operation is Operation.RESPONSES and _is_continued(exchange.body):
@@ -248,7 +237,7 @@ def _shares(exchange: Exchange, row: Inference) -> Shares:
     return shares
 
 
-def bounds_of(operation: Operation, body: bytes) -> Bounds:
+def bounds_of(operation: Operation, body: bytes, said: Envelope) -> Bounds:
     """The bounds of a request, whoever answers it."""
     prompt = len(body) + _TEMPLATE
     if b'"tools"' in body or b'"functions"' in body:
@@ -259,7 +248,6 @@ def bounds_of(operation: Operation, body: bytes) -> Bounds:
                 prompt += body.count(word) * _MEDIUM
     if operation is Operation.EMBEDDINGS:
         return Bounds(prompt, 0, answers=False)
-    said = _decode(body)
     most = 0
     for limit in (said.max_tokens, said.max_completion_tokens, said.max_output_tokens):
         if type(limit) is int and most < limit <= _MOST:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from mainspring.base.errors import InvalidRequest
@@ -13,6 +14,7 @@ from mainspring.budgets.charge import worst
 from mainspring.budgets.forecast import forecast
 from mainspring.budgets.holders import EXPIRY, Holder, Wake, is_gone, this_process
 from mainspring.budgets.learning import ENOUGH, Learned
+from mainspring.gateway.exchange import Envelope
 from mainspring.gateway.reserve import bounds_of
 from mainspring.providers.prices import Rates
 from mainspring.providers.types import Operation
@@ -21,6 +23,11 @@ from mainspring.providers.types import Operation
 def budget(**values: Any) -> Budget:
     fields = {"scope": {"tenant": "a"}, "usd": 1, "window": "total"} | values
     return checked(NewBudget(**fields))
+
+
+def bounds(operation: Operation, body: bytes) -> Bounds:
+    said = msgspec.json.decode(body.replace(b"{", b'{"model":"m",', 1), type=Envelope)
+    return bounds_of(operation, body, said)
 
 
 def us(*moment: int) -> int:
@@ -118,15 +125,14 @@ def test_the_worst_is_rounded_up_and_takes_the_dearest_tier() -> None:
 
 def test_bounds_are_never_below_what_is_asked() -> None:
     body = b'{"messages":[{"content":"hi"}],"max_tokens":5,"max_completion_tokens":9,"n":3}'
-    bounds = bounds_of(Operation.CHAT, body)
-    assert bounds[:4] == (len(body) + 128, 9, None, 3)
-    assert bounds_of(Operation.CHAT, b'{"max_tokens":null,"n":"x"}')[1:4] == (None, None, 1)
-    assert bounds_of(Operation.CHAT, b'{"max_tokens":true}').output is None
-    assert bounds_of(Operation.COMPLETIONS, b'{"best_of":4,"n":2}').choices == 4
+    assert bounds(Operation.CHAT, body)[:4] == (len(body) + 128, 9, None, 3)
+    assert bounds(Operation.CHAT, b'{"max_tokens":null,"n":"x"}')[1:4] == (None, None, 1)
+    assert bounds(Operation.CHAT, b'{"max_tokens":true}').output is None
+    assert bounds(Operation.COMPLETIONS, b'{"best_of":4,"n":2}').choices == 4
     picture = b'{"messages":[{"content":[{"type":"image_url","image_url":{"url":"https://x"}}]}]}'
-    assert bounds_of(Operation.CHAT, picture).prompt > 8000
-    assert bounds_of(Operation.EMBEDDINGS, b'{"input":"x"}') == Bounds(141, 0, answers=False)
-    assert bounds_of(Operation.MESSAGES, b'{"system":[{"type":"text","cache_control":{}}]}').writes_cache
+    assert bounds(Operation.CHAT, picture).prompt > 8000
+    assert bounds(Operation.EMBEDDINGS, b'{"input":"x"}') == Bounds(141, 0, answers=False)
+    assert bounds(Operation.MESSAGES, b'{"system":[{"type":"text","cache_control":{}}]}').writes_cache
 
 
 def test_lengths_and_bounds_are_learned() -> None:
