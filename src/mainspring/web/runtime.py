@@ -159,7 +159,6 @@ class Runtime:
 
     async def close(self) -> None:
         """Close everything; the ledger's queue is written to its end."""
-        await self.alerts.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -170,10 +169,14 @@ class Runtime:
             await providers.close()
         if self._shared is not None:
             await self._shared.close()
-        await self.secrets.close()
-        await self.drains.close()
-        await self.keys.close()
-        await self.budgets.close()
+        # Several have a last word for the database; where it is away, each waits for it, so they wait together.
+        await asyncio.gather(
+            self.alerts.close(),
+            self.secrets.close(),
+            self.drains.close(),
+            self.keys.close(),
+            self.budgets.close(),
+        )
         await self.database.close()
         self.meter.close()
 
