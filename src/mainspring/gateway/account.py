@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mainspring.providers.types import Seen
 
 _NOTHING = Usage()
+#: No call uses more tokens than this; whoever reports more, or less than none, reports nothing.
+_MOST_TOKENS = 1_000_000_000
 
 
 class Loss(msgspec.Struct):
@@ -75,7 +77,7 @@ def lose(exchange: Exchange, trial: Trial) -> None:
     """Note that a call used something although it did not become the answer."""
     if exchange.operation is Operation.COUNT_TOKENS:
         return
-    seen = trial.seen
+    seen = _believed(trial.seen)
     source: UsageSource = "estimated"
     if seen is not None and seen.usage is not None and seen.finished:
         usage, source = seen.usage, "provider"
@@ -90,7 +92,7 @@ def lose(exchange: Exchange, trial: Trial) -> None:
 def lose_part(exchange: Exchange, trial: Trial) -> Usage:
     """Note what the first part of a stream used, of which the rest is asked elsewhere. Returns its usage."""
     asked = estimate_request(exchange.operation, exchange.body)
-    usage = _at_least(trial.seen, asked, _counted(exchange))
+    usage = _at_least(_believed(trial.seen), asked, _counted(exchange))
     exchange.losses.append(Loss(trial.target, trial.record, usage, "estimated"))
     exchange.part_from = len(exchange.answer)
     return usage
@@ -110,7 +112,7 @@ def together(one: Usage, other: Usage) -> Usage:
 
 def _answered(exchange: Exchange) -> Usage:
     """What the call used that became the answer; nothing where none did, or where it was no model's."""
-    seen, error = exchange.seen, exchange.error
+    seen, error = _believed(exchange.seen), exchange.error
     if exchange.attempt is None or exchange.operation is Operation.COUNT_TOKENS:
         return _NOTHING
     if seen is not None and seen.usage is not None and (seen.finished or error is None):
@@ -127,6 +129,22 @@ def _answered(exchange: Exchange) -> Usage:
         return _NOTHING
     exchange.usage_source = "estimated"
     return _at_least(seen, estimate_request(exchange.operation, exchange.body), _counted(exchange))
+
+
+def _believed(seen: Seen | None) -> Seen | None:
+    """What a provider has said, without a report of usage that cannot be."""
+    usage = seen.usage if seen is not None else None
+    if usage is not None and not (
+        0 <= usage.input <= _MOST_TOKENS
+        and 0 <= usage.output <= _MOST_TOKENS
+        and 0 <= usage.cache_read <= _MOST_TOKENS
+        and 0 <= usage.cache_write <= _MOST_TOKENS
+        and 0 <= usage.reasoning <= _MOST_TOKENS
+        and 0 <= usage.cache_write_1h <= usage.cache_write
+    ):
+        assert seen is not None, "it had a usage"
+        seen.usage = None
+    return seen
 
 
 def _counted(exchange: Exchange) -> int:

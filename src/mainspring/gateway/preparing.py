@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mainspring.base.errors import InvalidRequest
+from mainspring.gateway.reserve import OUTPUT_LIMITS
 from mainspring.gateway.rewrite import asking_for_usage, with_model, with_number
 from mainspring.providers.translate import UPSTREAMS, asking_for_rest, translation
 from mainspring.providers.translate.upstream_chat import takes_completion_limit
@@ -120,7 +121,7 @@ def _limited(exchange: Exchange, target: Target, *, translated: bool) -> bytes:
         name = "max_output_tokens"
     elif exchange.operation is Operation.CHAT and (translated or takes_completion_limit(target.model)):
         name = "max_completion_tokens"
-    return with_number(exchange.body, name, limit)
+    return with_number(exchange.body, name, limit, in_place_of=OUTPUT_LIMITS[exchange.operation])
 
 
 def _usage_wanted(exchange: Exchange, body: bytes) -> bool | None:

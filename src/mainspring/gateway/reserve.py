@@ -7,6 +7,7 @@ ignores limits, a picture that was larger than it looked) is taken from what the
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,6 +40,13 @@ _MEDIA = (b'"image', b'"input_image', b'"document"', b'"file', b'"input_file', b
 _REMEMBERED = 128_000
 #: Numbers above this are no length of an answer; the provider says so.
 _MOST = 1 << 40
+#: What bounds an answer, as each protocol calls it. The names of another protocol bound nothing, whatever they say.
+OUTPUT_LIMITS = {
+    Operation.CHAT: ("max_completion_tokens", "max_tokens"),
+    Operation.COMPLETIONS: ("max_tokens",),
+    Operation.RESPONSES: ("max_output_tokens",),
+    Operation.MESSAGES: ("max_tokens",),
+}
 #: An attempt with one of these has used nothing that anybody bills.
 _UNUSED = frozenset({"refused", "unreachable"})
 
@@ -221,9 +229,9 @@ def _shares(exchange: Exchange, row: Inference) -> Shares:
         + row.output_tokens
         + row.reasoning_tokens
     )
-    if target is None or (not nusd and not tokens):
-        return {}
     shares: Shares = {}
+    if not nusd and not tokens:
+        return shares
     for loss in exchange.losses:
         usage, name = loss.usage, f"{loss.target.provider}/{loss.target.model}"
         lost = usage.input + usage.cache_read + usage.cache_write + usage.output + usage.reasoning
@@ -231,9 +239,10 @@ def _shares(exchange: Exchange, row: Inference) -> Shares:
         before = shares.get(name, (0, 0))
         shares[name] = before[0] + cost, before[1] + lost
         nusd, tokens = nusd - cost, tokens - lost
-    name = f"{target.provider}/{target.model}"
-    before = shares.get(name, (0, 0))
-    shares[name] = before[0] + nusd, before[1] + tokens
+    if target is not None:  # else a text of our own stood in: what it took to get there stands above
+        name = f"{target.provider}/{target.model}"
+        before = shares.get(name, (0, 0))
+        shares[name] = before[0] + nusd, before[1] + tokens
     return shares
 
 
@@ -249,14 +258,25 @@ def bounds_of(operation: Operation, body: bytes, said: Envelope) -> Bounds:
     if operation is Operation.EMBEDDINGS:
         return Bounds(prompt, 0, answers=False)
     most = 0
-    for limit in (said.max_tokens, said.max_completion_tokens, said.max_output_tokens):
+    for name in OUTPUT_LIMITS.get(operation, ()):
+        limit = getattr(said, name)
         if type(limit) is int and most < limit <= _MOST:
             most = limit
     choices = 1
     for number in (said.n, said.best_of):
-        if type(number) is int and choices < number <= _MOST:
-            choices = number
+        if number is not None and choices < (asked := _number(number)) <= _MOST:
+            choices = asked
     return Bounds(prompt, most or None, None, choices, b'"cache_control"' in body)
+
+
+def _number(value: object) -> int:
+    """A number as a provider that is not strict may read it, `4.0` and `"4"` as 4; 0 where it is none."""
+    if type(value) is int:
+        return value
+    try:
+        return math.ceil(float(value)) if isinstance(value, float | str) else 0
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _is_continued(body: bytes) -> bool:

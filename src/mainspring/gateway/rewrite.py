@@ -7,17 +7,19 @@ the provider untouched.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mainspring.base.errors import InvalidRequest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # Possessive, so that a string of megabytes leaves no trail to go back on.
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _MODEL = re.compile(rb'"model"\s*:\s*(' + _STRING + rb")")
 _TOKEN = re.compile(_STRING + rb"|[{}\[\]:,]")
-_GUESSES = 2
 _GUESSES = 2
 _ASK = b'{"stream_options":{"include_usage":true},'
 
@@ -69,20 +71,24 @@ def asking_for_usage(body: bytes, wanted: bool | None) -> bytes:
     return _encode(fields)
 
 
-def with_number(body: bytes, name: str, number: int) -> bytes:
-    """The body with a number at its top level, which it does not have there, or has as null.
+def with_number(body: bytes, name: str, number: int, *, in_place_of: Iterable[str] = ()) -> bytes:
+    """The body with a number at its top level, whatever stands there under this name.
 
     Args:
         body: a JSON object.
         name: of the field.
         number: its value.
+        in_place_of: fields that say the same, which are taken out.
     """
-    if b'"%s"' % name.encode() not in body:
+    # A name may be written with escapes; then only decoding finds it.
+    if b"\\u" not in body and not any(b'"%s"' % one.encode() in body for one in (name, *in_place_of)):
         start = body.index(b"{") + 1
         rest = body[start:].lstrip()
         comma = b"" if rest.startswith(b"}") else b","
         return b'{"%s":%d%s%s' % (name.encode(), number, comma, body[start:])
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    for other in in_place_of:
+        fields.pop(other, None)
     fields[name] = msgspec.Raw(b"%d" % number)
     return _encode(fields)
 
