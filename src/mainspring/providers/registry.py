@@ -10,7 +10,7 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mainspring.base.errors import ConfigError, NotFound
+from mainspring.base.errors import ConfigError, Mistakes, NotFound
 from mainspring.base.logging import get_logger
 from mainspring.base.secrets import Secrets
 from mainspring.base.settings.secrets import kind_of
@@ -38,15 +38,20 @@ class Providers:
     Args:
         settings: the configuration; a known provider whose key variable is set need not stand in it.
         secrets: what keys' references stand for, followed from here on; what is kept on the network was read before.
+
+    Raises:
+        ConfigError: some of them cannot be.
     """
 
     def __init__(self, settings: Settings, secrets: Secrets | None = None) -> None:
         self._secrets = Secrets() if secrets is None else secrets
         self.configured = configured = configurations(settings)
-        self._open = {
-            name: _build(name, provider, settings, self._pool(name, provider))
-            for name, provider in configured.items()
-        }
+        self._open: dict[str, Provider] = {}
+        mistakes = Mistakes()
+        for name, provider in configured.items():
+            with mistakes.gathered():
+                self._open[name] = _build(name, provider, settings, self._pool(name, provider))
+        mistakes.tell()
         self._secrets.listen(self._rotated)
         table = {
             name: KNOWN[name].prices or ""

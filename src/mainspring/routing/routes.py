@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from mainspring.base.errors import ConfigError
+from mainspring.base.errors import ConfigError, Mistakes
 from mainspring.base.settings import ConditionSettings, HedgeSettings, RouteSettings, Settings
 from mainspring.base.settings.places import Location, written
 from mainspring.base.settings.routes import Strategy
@@ -69,7 +69,7 @@ def routes(settings: Settings, providers: Providers, capabilities: Capabilities)
     """All routes of a configuration; `default` is there whether it is configured or not.
 
     Raises:
-        ConfigError: one of them cannot be.
+        ConfigError: some of them cannot be.
     """
     configured = dict(settings.routes)
     if "default" not in configured:
@@ -77,10 +77,12 @@ def routes(settings: Settings, providers: Providers, capabilities: Capabilities)
         configured["default"] = RouteSettings(targets=usual)
     # What the default fallback leads to cannot have it as its own fallback.
     last = _chain(settings.defaults, configured)
-    found = {
-        name: _route(name, route, settings, providers, capabilities, inherits=name not in last)
-        for name, route in configured.items()
-    }
+    found: dict[str, Route] = {}
+    mistakes = Mistakes()
+    for name, route in configured.items():
+        with mistakes.gathered():
+            found[name] = _route(name, route, settings, providers, capabilities, inherits=name not in last)
+    mistakes.tell()
     _check_fallbacks(found)
     return found
 
@@ -168,22 +170,31 @@ def _candidates(
     weights = described.weights or [1.0] * len(described.targets)
     whole = sum(weights)
     found = []
+    mistakes = Mistakes()
     for text, weight in zip(described.targets, weights, strict=True):
-        provider, slash, model = text.partition("/")
-        if not slash or not model:
-            raise ConfigError(
-                f"{written(place)}: the target {text!r} is not a model of a provider.",
-                remedy='Write it as "provider/model".',
-                place=(*place, "targets"),
-            )
-        if provider not in providers:
-            raise ConfigError(
-                f"{written(place)}: the target {text!r} names a provider that is not configured.",
-                remedy=_how_to_have(provider, providers),
-                place=(*place, "targets"),
-            )
-        found.append(candidate(target(provider, model), weight, whole, capabilities.of(provider, model)))
+        with mistakes.gathered():
+            provider, model = _checked(text, place, providers)
+            found.append(candidate(target(provider, model), weight, whole, capabilities.of(provider, model)))
+    mistakes.tell()
     return found
+
+
+def _checked(text: str, place: Location, providers: Providers) -> tuple[str, str]:
+    """The provider and the model of a target."""
+    provider, slash, model = text.partition("/")
+    if not slash or not model:
+        raise ConfigError(
+            f"{written(place)}: the target {text!r} is not a model of a provider.",
+            remedy='Write it as "provider/model".',
+            place=(*place, "targets"),
+        )
+    if provider not in providers:
+        raise ConfigError(
+            f"{written(place)}: the target {text!r} names a provider that is not configured.",
+            remedy=_how_to_have(provider, providers),
+            place=(*place, "targets"),
+        )
+    return provider, model
 
 
 def _how_to_have(name: str, providers: Providers) -> str:

@@ -10,7 +10,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mainspring.base.errors import ConfigError
+from mainspring.base.errors import ConfigError, Mistakes
 from mainspring.base.secrets import Secrets
 from mainspring.base.sentry import check_dsn
 from mainspring.base.settings import located
@@ -39,17 +39,11 @@ class Doubt(NamedTuple):
 
 
 def rehearse(settings: Settings, file: Path | None) -> None:
-    """Build it once.
+    """Build it once. Routes are built only where the providers can be, which they lead to.
 
     Raises:
-        ConfigError: the first thing that cannot be, with its line.
+        ConfigError: the first thing that cannot be, with its line; `others` has the rest.
     """
-    for problem in problems(settings, file):
-        raise problem
-
-
-def problems(settings: Settings, file: Path | None) -> Iterator[ConfigError]:
-    """What cannot be; of routes and providers, which depend on each other, the first."""
     steps: tuple[tuple[tuple[str, ...], Callable[[], object]], ...] = (
         (("storage", "database"), lambda: check_database_url(settings.storage.database)),
         (("storage", "shared"), lambda: open_shared(settings.storage.shared)),
@@ -59,13 +53,18 @@ def problems(settings: Settings, file: Path | None) -> Iterator[ConfigError]:
         (("local", "preload"), lambda: _check_preload(settings)),
         ((), lambda: _check_routes(settings)),
     )
+    mistakes = Mistakes()
     for place, step in steps:
         try:
             step()
         except ConfigError as error:
             if not error.place:
                 error.place = place
-            yield located(error, file)
+            mistakes.add(error)
+    try:
+        mistakes.tell()
+    except ConfigError as error:
+        raise located(error, file) from None
 
 
 def doubts(settings: Settings) -> Iterator[Doubt]:

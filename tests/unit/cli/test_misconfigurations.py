@@ -76,6 +76,100 @@ def test_check_and_serve_say_the_same(
         assert not any(secret in text for secret in SECRETS)
 
 
+SEVERAL = """\
+[storage]
+sync = "fast"
+[routes.s]
+strategy = "cheap"
+[server]
+prot = 1
+[routes.r]
+targets = ["local/small"]
+hedge = { aftr = 1 }
+metadata = true
+"""
+LEADING_NOWHERE = """\
+[routes.r]
+targets = ["z/x", "y"]
+[storage]
+shared = "memcached://h"
+[routes.s]
+targets = ["local/small"]
+fallback = { route = "r" }
+[[routes.s.when]]
+targets = ["z/x"]
+stream = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "places"),
+    [
+        (
+            SEVERAL,
+            {"MAINSPRING_LEDGER__PAYLOADS": "perhaps", "MAINSPRING_SEVER__PORT": "1"},
+            [
+                "mainspring.toml, line 2: storage.sync must",
+                "mainspring.toml, line 3: routes.s.targets is missing",
+                "mainspring.toml, line 4: routes.s.strategy must",
+                "mainspring.toml, line 6: server.prot is not",
+                "mainspring.toml, line 9: routes.r.hedge.aftr is not",
+                "mainspring.toml, line 10: routes.r.metadata is not",
+                "The environment variable MAINSPRING_LEDGER__PAYLOADS: ledger.payloads must",
+                "The environment variable MAINSPRING_SEVER__PORT is not",
+            ],
+        ),
+        (
+            LEADING_NOWHERE,
+            {},
+            [
+                "mainspring.toml, line 2: routes.r: the target 'z/x' names",
+                "mainspring.toml, line 2: routes.r: the target 'y' is not",
+                "mainspring.toml, line 4: storage.shared",
+                "mainspring.toml, line 9: routes.s.when[1]: the target 'z/x' names",
+            ],
+        ),
+        (
+            "[routes.r]\ntargets = [1, 2, 3]\n[[routes.r.when]]\ntargets = ['p/y']\nuser = [1, 2]\n",
+            {},
+            [
+                "mainspring.toml, line 2: routes.r.targets[1]",
+                "mainspring.toml, line 5: routes.r.when[1].user[1]",
+            ],
+        ),
+        (
+            "[providers.p]\nbase_url = 'p'\n[providers.q]\nbase_url = 'q'\n",
+            {},
+            ["mainspring.toml, line 2: providers.p", "mainspring.toml, line 4: providers.q"],
+        ),
+    ],
+)
+def test_all_mistakes_are_told_at_once(
+    mainspring: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    env: dict[str, str],
+    places: list[str],
+) -> None:
+    _prepare(tmp_path, Mistake(text, "", env), monkeypatch)
+    found = [i for i in mainspring("check", "--json").json["items"] if i["subject"] == "configuration"]
+    assert [item["detail"][: len(place)] for item, place in zip(found, places, strict=True)] == places
+    more = len(places) - 1
+    served = mainspring("serve", "--port", "0")
+    assert served.err == (
+        f"Error: {found[0]['detail']} {found[0]['remedy']}"
+        f" `mainspring check` tells of {'one more mistake' if more == 1 else f'{more} more mistakes'}.\n"
+    )
+
+
+def test_a_file_of_nothing_but_mistakes(mainspring: Run, tmp_path: Path) -> None:
+    (tmp_path / "mainspring.toml").write_text("".join(f"key{n} = 1\n" for n in range(100)))
+    found = [i["detail"] for i in mainspring("check", "--json").json["items"]]
+    assert len(found) == 21
+    assert found[-1] == "80 more mistakes"
+
+
 #: What can be, but does not work: what `check` says about which subject, and what the log of a server says.
 LIVES: dict[str, tuple[Mistake, str, str]] = {
     "key unset": (Mistake("[providers.p]\nbase_url = 'http://127.0.0.1:9'\napi_keys = ['env:NO_SUCH_KEY']\n", "The environment variable NO_SUCH_KEY is not set."), "provider p", "FAILS"),

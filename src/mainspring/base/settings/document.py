@@ -15,10 +15,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from mainspring.base.errors import ConfigError
+from mainspring.base.errors import ConfigError, Mistakes
 from mainspring.base.settings.alerts import AlertsSettings
 from mainspring.base.settings.limits import LimitsSettings
-from mainspring.base.settings.mistakes import DEFAULT_FILE, PREFIX, check_variables, not_json, not_valid
+from mainspring.base.settings.mistakes import DEFAULT_FILE, PREFIX, not_json, not_valid, unknown_variables
 from mainspring.base.settings.process import (
     LedgerSettings,
     LocalSettings,
@@ -127,22 +127,27 @@ def load(path: Path | None = None) -> Settings:
         path: the file; `None` means `mainspring.toml` in the working folder, if it exists.
 
     Raises:
-        ConfigError: the file is missing though it was named, is not TOML, or a key or value is wrong.
+        ConfigError: the file is missing though it was named, is not TOML, or a key or value is wrong; what else is
+            wrong is in `others`, first that of the file from top to bottom and then that of the environment.
     """
     file = path or DEFAULT_FILE
     text = _read(file, named=path is not None)
+    mistakes = Mistakes()
+    settings = None
     try:
-        document = tomllib.loads(text)
+        settings = Settings(**tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise not_toml(error, file, text) from None
-    check_variables([f"{PREFIX}{name.upper()}" for name in Settings.model_fields] + list(OTHER_VARIABLES))
-    try:
-        return Settings(**document)
+        mistakes.add(not_toml(error, file, text))
     except ValidationError as error:
-        raise not_valid(error, Settings, file, text) from None
+        mistakes.add(*not_valid(error, Settings, file, text))
     except SettingsError as error:
         field = str(error).partition('"')[2].partition('"')[0]
-        raise not_json(field, Settings) from None
+        mistakes.add(not_json(field, Settings))
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    mistakes.add(*unknown_variables([*known, *OTHER_VARIABLES]))
+    mistakes.tell()
+    assert settings is not None, "nothing was wrong"
+    return settings
 
 
 def _read(file: Path, *, named: bool) -> str:

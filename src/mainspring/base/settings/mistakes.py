@@ -18,8 +18,11 @@ from mainspring.base.errors import ConfigError
 from mainspring.base.settings.places import Location, line_of, walk, written
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic import ValidationError
     from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
 
 DEFAULT_FILE = Path("mainspring.toml")
 PREFIX = "MAINSPRING_"
@@ -41,10 +44,12 @@ _BOUNDS = {
 }
 _QUOTED = re.compile(r"`(\w+)`")
 _NAME = r"[\w./:-]+"
+#: The rank of a place that stands neither in the file nor in a variable.
+_NOWHERE = (False, 0)
 
 
-def not_valid(error: ValidationError, root: type[BaseModel], file: Path, text: str) -> ConfigError:
-    """The first thing that is wrong.
+def not_valid(error: ValidationError, root: type[BaseModel], file: Path, text: str) -> list[ConfigError]:
+    """Everything that is wrong, one error for each place: that of the file from top to bottom, then the variables'.
 
     Args:
         error: what pydantic says of it.
@@ -52,25 +57,39 @@ def not_valid(error: ValidationError, root: type[BaseModel], file: Path, text: s
         file: where it was read.
         text: what stands there.
     """
-    first = error.errors(include_url=False)[0]
-    kind, given, context = first["type"], first.get("input"), first.get("ctx", {})
-    location, shapes = walk(root, first["loc"])
+    found: dict[Location, ErrorDetails] = {}
+    for details in error.errors(include_url=False):
+        found.setdefault(walk(root, details["loc"])[0], details)
+    # Where several kinds of values may stand, pydantic tells of each; what is wrong inside the one that is meant counts.
+    around = {location[:depth] for location in found for depth in range(len(location))}
+    meant: dict[Location, ErrorDetails] = {}
+    for place, details in found.items():
+        if place not in around:  # of a list the first wrong entry is enough
+            is_entry = bool(place) and isinstance(place[-1], int)
+            meant.setdefault(place[:-1] if is_entry else place, details)
+    told = [_mistake(details, root, file, text) for details in meant.values()]
+    told.sort(key=lambda mistake: mistake[0])
+    return [mistake for _, mistake in told]
+
+
+def _mistake(
+    details: ErrorDetails, root: type[BaseModel], file: Path, text: str
+) -> tuple[tuple[bool, int], ConfigError]:
+    """One thing that is wrong, and its rank among the others."""
+    kind, given, context = details["type"], details.get("input"), details.get("ctx", {})
+    location, shapes = walk(root, details["loc"])
+    pointed = location
     if kind == "extra_forbidden":
-        what, remedy = _unknown(root, first["loc"], location)
-        return ConfigError(
-            f"{_source(file, text, location)}: {what}",
-            remedy=remedy,
-            place=location,
-        )
-    if kind == "value_error":
-        location, what, remedy, pointed = _own_words(first["msg"], location, shapes)
+        what, remedy = _unknown(root, details["loc"], location)
+    elif kind == "value_error":
+        location, what, remedy, pointed = _own_words(details["msg"], location, shapes)
+        place = written(location)
+        what = f"{place}: {what}." if place else f"{what}."
     else:
         what, remedy = _typed(kind, given, context, location, _field(root, location))
-        pointed = location
-    what = what.rstrip(".")
-    place = written(location)
-    subject = f"{place}{'' if kind != 'value_error' else ':'} " if place else ""
-    return ConfigError(f"{_source(file, text, pointed)}: {subject}{what}.", remedy=remedy, place=location)
+        what = f"{written(location)} {what}."
+    source, rank = _source(file, text, pointed)
+    return rank, ConfigError(f"{source}: {what}", remedy=remedy, place=location)
 
 
 def not_json(field: str, root: type[BaseModel]) -> ConfigError:
@@ -93,34 +112,36 @@ def not_json(field: str, root: type[BaseModel]) -> ConfigError:
     )
 
 
-def check_variables(known: list[str]) -> None:
-    """pydantic-settings ignores unknown variables with our prefix; a misspelt one must not pass in silence.
-
-    Raises:
-        ConfigError: there is one.
-    """
-    for variable in os.environ:
+def unknown_variables(known: list[str]) -> Iterator[ConfigError]:
+    """pydantic-settings ignores unknown variables with our prefix; a misspelt one must not pass in silence."""
+    for variable in sorted(os.environ):
         head = variable.split("__", 1)[0].upper()
         if head.startswith(PREFIX) and head not in known and not head.startswith(f"{PREFIX}TEST_"):
-            raise ConfigError(
+            yield ConfigError(
                 f"The environment variable {variable} is not a setting.{_nearest(_meant(head, known), known)}",
                 remedy="Unset or rename it.",
             )
 
 
 def located(error: ConfigError, file: Path | None) -> ConfigError:
-    """An error that names where its place was set: the variable, or the line of the file; as it is where neither is."""
+    """An error that names where its place was set: the variable, or the line of the file; as it is where neither is.
+
+    The others that came with it are treated likewise, and of all of them the first is returned, as `not_valid` sorts.
+    """
     file = file or DEFAULT_FILE
-    if not error.place:
-        return error
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         text = ""
-    source = _source(file, text, error.place)
-    if source == str(file) or error.message.startswith(source):
-        return error
-    return ConfigError(f"{source}: {error.message}", remedy=error.remedy, place=error.place)
+    told = []
+    for one in (error, *error.others):
+        source, rank = _source(file, text, one.place)
+        is_told = rank == _NOWHERE or one.message.startswith(source)
+        message = one.message if is_told else f"{source}: {one.message}"
+        told.append((rank, ConfigError(message, remedy=one.remedy, place=one.place)))
+    first, *others = (one for _, one in sorted(told, key=lambda pair: pair[0]))
+    first.others = others
+    return first
 
 
 def _meant(head: str, known: list[str]) -> str:
@@ -131,13 +152,13 @@ def _meant(head: str, known: list[str]) -> str:
     return head
 
 
-def _source(file: Path, text: str, location: Location) -> str:
-    """The variable that set this place, or else its line in the file."""
+def _source(file: Path, text: str, location: Location) -> tuple[str, tuple[bool, int]]:
+    """The variable that set this place, or else its line in the file; and its rank: lines first, then variables."""
     variable = _variable_for(location)
     if variable is not None:
-        return f"The environment variable {variable}"
+        return f"The environment variable {variable}", (True, 0)
     line = line_of(text, location)
-    return str(file) if line is None else f"{file}, line {line}"
+    return (str(file), _NOWHERE) if line is None else (f"{file}, line {line}", (False, line))
 
 
 def _own_words(message: str, location: Location, shapes: list[Any]) -> tuple[Location, str, str, Location]:

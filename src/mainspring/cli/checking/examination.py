@@ -12,10 +12,13 @@ from mainspring.cli.checking.governing import limits, tracking
 from mainspring.cli.checking.listening import listening
 from mainspring.cli.checking.stores import stores
 from mainspring.cli.checking.upstreams import local_models, providers, routes
-from mainspring.web.rehearsal import doubts, problems
+from mainspring.web.rehearsal import doubts, rehearse
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+#: So many mistakes are told one by one.
+_MOST = 20
 
 
 def examine(config: Path | None) -> list[Finding]:
@@ -29,17 +32,30 @@ def examine(config: Path | None) -> list[Finding]:
     except ConfigError as error:
         if config is not None and not config.exists():
             raise  # that is a mistake in the command, not in the configuration
-        return [refused("configuration", error)]
-    wrong = [refused("configuration", error) for error in problems(settings, config)]
-    found = wrong or [_configuration(config, settings)]
-    if not wrong:  # what follows is built from settings that can be built
+        return _mistakes(error)
+    usable = True
+    try:
+        rehearse(settings, config)
+    except ConfigError as error:
+        usable, found = False, _mistakes(error)
+    else:  # what follows is built from settings that can be built
+        found = [_configuration(config, settings)]
         found += [doubtful(doubt.place, doubt.detail, doubt.remedy) for doubt in doubts(settings)]
     found.append(listening(settings.server.host, settings.server.port))
-    stored, governed = asyncio.run(stores(settings, usable=not wrong))
+    stored, governed = asyncio.run(stores(settings, usable=usable))
     found += [*stored, *providers(settings), *local_models(settings)]
-    if not wrong:
+    if usable:
         found += routes(settings)
     return [*found, limits(settings), *governed, *tracking(settings), _somebody_answers(found)]
+
+
+def _mistakes(error: ConfigError) -> list[Finding]:
+    """What is wrong with the configuration: as much as a person reads at once."""
+    errors = [error, *error.others]
+    found = [refused("configuration", one) for one in errors[:_MOST]]
+    if len(errors) > _MOST:
+        found.append(failed("configuration", f"{len(errors) - _MOST} more mistakes", "Mend these first."))
+    return found
 
 
 def _configuration(config: Path | None, settings: Settings) -> Finding:

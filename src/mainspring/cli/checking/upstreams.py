@@ -62,7 +62,7 @@ def local_models(settings: Settings) -> Iterator[Finding]:
     for name in sorted(there - set(IN_THE_BOX)):
         yield good(f"model local/{name}", settings.models[f"local/{name}"].path or "")
     for name in settings.local.preload:
-        if name not in there:
+        if name not in there and (name in IN_THE_BOX or f"local/{name}" in settings.models):
             yield doubtful(
                 "local.preload", f"the model {name} is not there yet", f"Run `mainspring local pull {name}`."
             )
