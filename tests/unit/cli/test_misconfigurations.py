@@ -103,11 +103,10 @@ stream = true
 
 
 @pytest.mark.parametrize(
-    ("text", "env", "places"),
+    ("mistake", "places"),
     [
         (
-            SEVERAL,
-            {"MAINSPRING_LEDGER__PAYLOADS": "perhaps", "MAINSPRING_SEVER__PORT": "1"},
+            Mistake(SEVERAL, "", {"MAINSPRING_LEDGER__PAYLOADS": "perhaps", "MAINSPRING_SEVER__PORT": "1"}),
             [
                 "mainspring.toml, line 2: storage.sync must",
                 "mainspring.toml, line 3: routes.s.targets is missing",
@@ -120,8 +119,7 @@ stream = true
             ],
         ),
         (
-            LEADING_NOWHERE,
-            {},
+            Mistake(LEADING_NOWHERE, ""),
             [
                 "mainspring.toml, line 2: routes.r: the target 'z/x' names",
                 "mainspring.toml, line 2: routes.r: the target 'y' is not",
@@ -130,16 +128,16 @@ stream = true
             ],
         ),
         (
-            "[routes.r]\ntargets = [1, 2, 3]\n[[routes.r.when]]\ntargets = ['p/y']\nuser = [1, 2]\n",
-            {},
+            Mistake(
+                "[routes.r]\ntargets = [1, 2, 3]\n[[routes.r.when]]\ntargets = ['p/y']\nuser = [1, 2]\n", ""
+            ),
             [
                 "mainspring.toml, line 2: routes.r.targets[1]",
                 "mainspring.toml, line 5: routes.r.when[1].user[1]",
             ],
         ),
         (
-            "[providers.p]\nbase_url = 'p'\n[providers.q]\nbase_url = 'q'\n",
-            {},
+            Mistake("[providers.p]\nbase_url = 'p'\n[providers.q]\nbase_url = 'q'\n", ""),
             ["mainspring.toml, line 2: providers.p", "mainspring.toml, line 4: providers.q"],
         ),
     ],
@@ -148,11 +146,10 @@ def test_all_mistakes_are_told_at_once(
     mainspring: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    text: str,
-    env: dict[str, str],
+    mistake: Mistake,
     places: list[str],
 ) -> None:
-    _prepare(tmp_path, Mistake(text, "", env), monkeypatch)
+    _prepare(tmp_path, mistake, monkeypatch)
     found = [i for i in mainspring("check", "--json").json["items"] if i["subject"] == "configuration"]
     assert [item["detail"][: len(place)] for item, place in zip(found, places, strict=True)] == places
     more = len(places) - 1
