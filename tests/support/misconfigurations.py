@@ -82,7 +82,7 @@ MISTAKES = {
     "db pg bad option": Mistake("[storage]\ndatabase = 'postgresql://u:hunter2@127.0.0.1:1/x?nonsense=1'\n[ledger]\nwait_seconds=0.2\n", "line 2: storage.database: 'postgresql://u:***@127.0.0.1:1/x?nonsense=1' is not an address of Postgres."),
     "shared scheme": Mistake("[storage]\nshared = 'memcached://h'\n", "line 2: storage.shared: 'memcached://h' is not a shared state that Mainspring knows."),
     "shared nohost": Mistake("[storage]\nshared = 'redis://'\n", "line 2: storage.shared: 'redis://' names no host."),
-    "shared bad db": Mistake("[storage]\nshared = 'redis://h/abc'\n", "line 2: storage.shared: what follows the host in 'redis://h/abc' is not the number of a database."),
+    "shared bad db": Mistake("[storage]\nshared = 'redis://h/abc'\n", "line 2: storage.shared: what follows the host in 'redis://h/abc' is neither the number of a database nor ssl_ca_certs."),
     "shared bad port": Mistake("[storage]\nshared = 'redis://h:99999/0'\n", "line 2: storage.shared: 'redis://h:99999/0' has no valid host and port."),
     "shared memory typo": Mistake("[storage]\nshared = 'memory'\n", "line 2: storage.shared: 'memory' is not a shared state that Mainspring knows."),
     "blobs scheme": Mistake("[storage]\nblobs = 'ftp://h/x'\n", "line 2: storage.blobs: 'ftp://h/x' is not a blob store that Mainspring knows."),

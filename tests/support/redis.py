@@ -24,13 +24,15 @@ class RedisServer:
 
     Args:
         options: more of the server's own, such as `--requirepass`.
+
+    Attributes:
+        port: where it takes commands.
+        bus: where it listens for the other nodes, if it is one of a cluster.
     """
 
     def __init__(self, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self._options = options
+        self.port, self.bus = free_port(), free_port()
+        self._options = (*options, "--cluster-port", str(self.bus))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,6 +80,13 @@ class RedisServer:
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             connection.sendall(line.encode())
             return connection.recv(1 << 20).decode("utf-8", "replace")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _program() -> str:

@@ -75,7 +75,7 @@ async def _blobs(runtime: Runtime, settings: Settings) -> Finding:
 
 
 async def _shared(settings: Settings) -> Finding:
-    shared = open_shared(settings.storage.shared)
+    shared = open_shared(settings.storage.shared, timeout_seconds=settings.storage.shared_timeout_ms / 1000)
     await shared.start()
     try:
         status = shared.status()
@@ -87,8 +87,8 @@ async def _shared(settings: Settings) -> Finding:
         return good("shared state", f"{status.kind} at {status.place} answers")
     return failed(
         "shared state",
-        f"{status.kind} at {status.place} {status.reason}",
-        "Check [storage] shared and that it runs; until then every process keeps its part of each limit.",
+        f"{status.kind} at {status.place} {status.reason}; until then every process keeps its part of each limit",
+        status.remedy,
     )
 
 

@@ -166,20 +166,21 @@ class MemoryShared:
 
     def status(self) -> SharedStatus:
         """Always well."""
-        return SharedStatus("memory", self._parts == 1, self._reason(), self._since_us, self._parts)
+        alone = self._parts == 1
+        return SharedStatus(
+            "memory",
+            alone,
+            "" if alone else f"{self._parts} processes each keep a share of every limit",
+            self._since_us,
+            self._parts,
+            remedy="" if alone else "Name a Redis or Valkey in storage.shared to have them exact together.",
+        )
 
     async def close(self) -> None:
         """Stop sweeping."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
-
-    def _reason(self) -> str:
-        if self._parts == 1:
-            return ""
-        return (
-            f"{self._parts} processes each keep a share of every limit, because storage.shared is memory://"
-        )
 
     async def _sweep(self) -> None:
         while True:

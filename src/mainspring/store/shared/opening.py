@@ -12,7 +12,8 @@ def open_shared(url: str, *, workers: int = 1, timeout_seconds: float = 0.05) ->
     """The shared state behind a URL; `start` begins to use it.
 
     Args:
-        url: `memory://`, or `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, with `rediss://` for TLS.
+        url: `memory://`, or `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, with `rediss://` for TLS
+            and then perhaps `?ssl_ca_certs=FILE`.
         workers: processes of this server: how many share, as far as nobody knows better.
         timeout_seconds: a server that takes longer to answer is as good as away.
 

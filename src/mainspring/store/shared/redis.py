@@ -11,6 +11,7 @@ everything is told where the meters stand here: neither going nor coming back le
 from __future__ import annotations
 
 import asyncio
+import ssl
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,9 @@ from mainspring.base.ids import new_id
 from mainspring.base.logging import get_logger
 from mainspring.store.shared.memory import SWEEP_SECONDS, Meters
 from mainspring.store.shared.operations import ALIVE, Operation, beating, giving, holding, taking
-from mainspring.store.shared.resp import Link, RedisError
+from mainspring.store.shared.resp import Link, Lost, RedisError
 from mainspring.store.shared.script import BEAT, GIVE, LEAVE, SCRIPT, TAKE
+from mainspring.store.shared.troubles import Trouble, explain
 from mainspring.store.shared.types import Ask, SharedStatus, Taken
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 0.05
 _CONNECT_SECONDS = 1.0
-_PROBE_SECONDS = 0.25
+#: How often a server is looked for that is away; one that will not have us is not pestered.
+_PROBE_SECONDS, _LASTING_PROBE_SECONDS = 0.25, 2.0
 _BEAT_SECONDS = 1.0
 #: A process that was not heard of for so long is dead, and what it held is free.
 LEASE_SECONDS = 5.0
@@ -45,7 +48,7 @@ _CARRY_SECONDS = 120.0
 _STALL_SECONDS = 0.01
 #: A server that comes and goes is told of this often.
 _QUIET_SECONDS = 60.0
-_UNASKED = "was not asked yet"
+_UNASKED = Trouble("was not asked yet", "")
 
 _SCRIPT = SCRIPT.encode()
 _SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
@@ -83,6 +86,7 @@ class RedisShared:
         self.meters = Meters() if clock is None else Meters(clock)
         self._least = self._processes = max(1, processes)
         self._link: Link | None = None
+        self._tls: ssl.SSLContext | None = None
         self._pending: list[Operation] = []
         self._flying: list[Operation] | None = None
         self._scheduled = False
@@ -92,10 +96,10 @@ class RedisShared:
         self._closed = False
         # How it is doing: `_working` is said only once a batch was answered.
         self._working = False
-        self._reason = _UNASKED
+        self._trouble: Trouble | None = _UNASKED
         self._since_us = now_us()
-        #: Whether the log says that it is away, and until when it says nothing more of that.
-        self._told = False
+        #: Why it is away as the log said last, and until when it says nothing more of that.
+        self._told = ""
         self._quiet_until = 0.0
         #: Keys of which the server may believe something else than we hold, because an answer was lost.
         self._unsure: set[str] = set()
@@ -113,7 +117,7 @@ class RedisShared:
             await self._connect()
             await self.take([])  # so that it is known to work before anybody asks
         except (RedisError, OSError) as error:
-            self._say_away(_explain(error))
+            self._say_away(explain(error, self._address))
             self._spawn(self._come_back())
 
     async def take(self, asks: Sequence[Ask], /) -> Taken:
@@ -150,8 +154,15 @@ class RedisShared:
 
     def status(self) -> SharedStatus:
         """How the server is doing, as this process sees it."""
+        reason, remedy, _ = self._trouble or ("", "", False)
         return SharedStatus(
-            "redis", self._working, self._reason, self._since_us, self._processes, str(self._address)
+            "redis",
+            self._working,
+            reason,
+            self._since_us,
+            self._processes,
+            place=str(self._address),
+            remedy=remedy,
         )
 
     async def close(self) -> None:
@@ -223,7 +234,7 @@ class RedisShared:
         if first and asyncio.get_running_loop().time() - due > _STALL_SECONDS:
             self._set_timer(self._timeout / 2, first=False)  # it was us; the answer may be waiting to be read
             return
-        self._lose(f"did not answer within {self._timeout * 1000:.0f} ms")
+        self._lose(Lost(f"did not answer within {self._timeout * 1000:.0f} ms"))
 
     def _answered(self, answer: bytes | RedisError) -> None:
         if self._timer is not None:
@@ -237,7 +248,7 @@ class RedisShared:
                 link.send([b"SCRIPT", b"LOAD", _SCRIPT], _ignore)
                 self._send(link, batch)
             else:
-                self._lose(f"refused: {_words(answer)}")
+                self._lose(answer)
             return
         self._flying, self._loaded_again = None, False
         if not self._working:
@@ -277,7 +288,7 @@ class RedisShared:
 
     # Going and coming back.
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, why: Lost | RedisError) -> None:
         """Give the connection up and decide here what was asked of the server."""
         link, self._link = self._link, None
         if link is None:
@@ -287,7 +298,7 @@ class RedisShared:
             self._timer.cancel()
         lost = [*(self._flying or []), *self._pending]
         self._flying, self._pending = None, []
-        self._say_away(reason)
+        self._say_away(explain(why, self._address))
         for operation in lost:
             # Whether it was done there, nobody knows: what we hold is said anew when we are back.
             self._unsure.update(ask.key for ask in operation.asks if ask.reserve)
@@ -300,20 +311,25 @@ class RedisShared:
 
     async def _come_back(self) -> None:
         while self._link is None:
-            await asyncio.sleep(_PROBE_SECONDS)
+            lasting = self._trouble is not None and self._trouble.lasting
+            await asyncio.sleep(_LASTING_PROBE_SECONDS if lasting else _PROBE_SECONDS)
             try:
                 await self._connect()
             except (RedisError, OSError) as error:
-                self._reason = _explain(error)
+                self._say_away(explain(error, self._address))
 
     async def _connect(self) -> None:
         """Open a connection to a server that answers quickly, and tell it first of all what we hold.
 
         Raises:
             RedisError: it does not let us in or cannot run the script.
-            OSError: it is not there, or too slow.
+            OSError: it is not there, too slow, or not who it should be.
         """
-        link = await Link.open(self._address, self._lose, _CONNECT_SECONDS)
+        if (
+            self._address.tls and self._tls is None
+        ):  # once: it reads the certificates of the machine, which takes 0.1 s
+            self._tls = await asyncio.to_thread(ssl.create_default_context, cafile=self._address.authorities)
+        link = await Link.open(self._address, self._lose, _CONNECT_SECONDS, self._tls)
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await link.ask(b"SCRIPT", b"LOAD", _SCRIPT)
@@ -357,23 +373,26 @@ class RedisShared:
                 beats = 0.0
                 self._enqueue(beating())
 
-    def _say_away(self, reason: str) -> None:
-        if self._working or self._reason == _UNASKED:
+    def _say_away(self, trouble: Trouble) -> None:
+        if self._working or self._trouble is _UNASKED:
             self._since_us = now_us()
-        if not self._told and monotonic() >= self._quiet_until:
-            self._told, self._quiet_until = True, monotonic() + _QUIET_SECONDS
+        # What will not pass by itself is told though the log has said already that it is away.
+        news = trouble.reason != self._told if trouble.lasting else not self._told
+        if news and monotonic() >= self._quiet_until:
+            self._told, self._quiet_until = trouble.reason, monotonic() + _QUIET_SECONDS
             _log.warning(
                 "redis is away; each process keeps its share of every limit",
                 server=str(self._address),
-                why=reason,
+                why=trouble.reason,
+                remedy=trouble.remedy,
                 processes=self._processes,
             )
-        self._working, self._reason = False, reason
+        self._working, self._trouble = False, trouble
 
     def _say_back(self) -> None:
-        self._working, self._reason, self._since_us = True, "", now_us()
+        self._working, self._trouble, self._since_us = True, None, now_us()
         if self._told:
-            self._told = False
+            self._told = ""
             _log.info("redis is back; limits are shared again", server=str(self._address))
 
     def _spawn(self, work: object) -> None:
@@ -384,15 +403,3 @@ class RedisShared:
 
 def _ignore(answer: bytes | RedisError) -> None:
     """The next command fails if this one has."""
-
-
-def _words(error: RedisError) -> str:
-    return str(error)[:200]
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "does not answer in time"
-    if isinstance(error, OSError):
-        return f"cannot be reached ({error.strerror or type(error).__name__})"
-    return f"refused: {_words(error)}" if isinstance(error, RedisError) else type(error).__name__

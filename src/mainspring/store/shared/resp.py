@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
@@ -22,13 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PORT = 6379
-_REMEDY = (
-    "Write storage.shared as memory:// or redis://[:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// for TLS."
-)
+_REMEDY = "Write storage.shared as memory:// or redis://[:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// for TLS, with ?ssl_ca_certs=FILE for an authority of your own."
 
 
 class RedisError(Exception):
-    """The server answered with an error, or the connection broke; the text is for people."""
+    """The server answered with an error; the text is its own."""
+
+
+class Lost(ConnectionError):
+    """The connection is no more; the text goes on after the address of the server."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -40,6 +41,8 @@ class Address(msgspec.Struct, frozen=True):
     username: str | None
     password: str | None
     tls: bool
+    #: A file with the authorities to trust in place of those of the machine.
+    authorities: str | None = None
 
     @classmethod
     def read(cls, url: str) -> Address:
@@ -61,49 +64,79 @@ class Address(msgspec.Struct, frozen=True):
                 f"storage.shared: {without_password(url)!r} is not a shared state that Mainspring knows.",
                 remedy=_REMEDY,
             )
-        if not parts.hostname:
+        host = parts.hostname
+        if host is None or not _is_host(host):
             raise ConfigError(f"storage.shared: {without_password(url)!r} names no host.", remedy=_REMEDY)
-        if (database and not database.isdigit()) or parts.query or parts.fragment:
+        query = parse_qs(parts.query)
+        authorities = query.pop("ssl_ca_certs", [None])[-1]
+        if (database and not database.isdigit()) or query or parts.fragment:
             raise ConfigError(
-                f"storage.shared: what follows the host in {without_password(url)!r} is not the number of a database.",
+                f"storage.shared: what follows the host in {without_password(url)!r} is neither the number of a database nor ssl_ca_certs.",
                 remedy=_REMEDY,
             )
+        if authorities is not None:
+            _check(authorities)
         return cls(
-            host=parts.hostname,
+            host=host,
             port=port,
             database=int(database or 0),
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             tls=parts.scheme == "rediss",
+            authorities=authorities,
         )
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.database}"
 
 
+def _check(authorities: str) -> None:
+    try:
+        ssl.create_default_context(cafile=authorities)
+    except OSError as error:  # what is wrong with the contents is one too
+        why = (None if isinstance(error, ssl.SSLError) else error.strerror) or "there is no certificate in it"
+        raise ConfigError(
+            f"storage.shared: the file {authorities!r} of ssl_ca_certs cannot be used: {why}.",
+            remedy="Name a file with the certificates of the authorities to trust, as PEM.",
+        ) from None
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name can be looked up at all."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:  # a label that is empty or too long
+        return False
+
+
 class Link(asyncio.Protocol):
     """A connection that answers in the order of the questions.
 
     Args:
-        lost: called once with the reason when the connection is no more, unless we closed it.
+        lost: called once when the connection is no more, unless we closed it.
     """
 
-    def __init__(self, lost: Callable[[str], None]) -> None:
-        self._lost: Callable[[str], None] | None = lost
+    def __init__(self, lost: Callable[[Lost | RedisError], None]) -> None:
+        self._lost: Callable[[Lost | RedisError], None] | None = lost
         self._waiting: deque[Callable[[bytes | RedisError], None]] = deque()
         self._buffer = b""
         self._transport: asyncio.WriteTransport | None = None
 
     @classmethod
-    async def open(cls, address: Address, lost: Callable[[str], None], seconds: float) -> Link:
+    async def open(
+        cls,
+        address: Address,
+        lost: Callable[[Lost | RedisError], None],
+        seconds: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> Link:
         """Connect and be let in.
 
         Raises:
             RedisError: the server did not let us in.
-            OSError: there is no server, or it does not answer in time.
+            OSError: there is no server, it does not answer in time, or its certificate is not trusted.
         """
         loop = asyncio.get_running_loop()
-        tls = ssl.create_default_context() if address.tls else None
         async with asyncio.timeout(seconds):
             _, link = await loop.create_connection(lambda: cls(lost), address.host, address.port, ssl=tls)
             try:
@@ -129,19 +162,20 @@ class Link(asyncio.Protocol):
         """Send a command and wait for its answer.
 
         Raises:
-            RedisError: the server says no, or the connection is lost.
+            RedisError: the server says no.
+            Lost: the connection is no more.
         """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-        def answered(answer: bytes | RedisError) -> None:
+        def answered(answer: bytes | RedisError | Lost) -> None:
             if future.done():
                 return
-            if isinstance(answer, RedisError):
-                future.set_exception(answer)
-            else:
+            if isinstance(answer, bytes):
                 future.set_result(answer)
+            else:
+                future.set_exception(answer)
 
-        before, self._lost = self._lost, lambda why: answered(RedisError(why))
+        before, self._lost = self._lost, answered
         try:
             self.send(list(parts), answered)
             return await future
@@ -164,7 +198,7 @@ class Link(asyncio.Protocol):
         """Part of asyncio's protocol."""
         lost, self._lost = self._lost, None
         if lost is not None:
-            lost(f"broke the connection ({type(exc).__name__})" if exc else "closed the connection")
+            lost(Lost(f"broke the connection ({type(exc).__name__})" if exc else "closed the connection"))
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio's protocol."""
@@ -185,13 +219,16 @@ class Link(asyncio.Protocol):
             elif kind == b"-":
                 answer = RedisError(head.decode("utf-8", "replace"))
             elif kind not in b"+:" or not self._waiting:
-                self._give_up("sent something that is no answer to what it was asked")
+                self._give_up(Lost("sent something that is no answer to what it was asked"))
                 return
             self._buffer = self._buffer[rest:]
-            with suppress(IndexError):  # an error that answers nothing, as a server says before it closes
+            if self._waiting:
                 self._waiting.popleft()(answer)
+            elif isinstance(answer, RedisError):  # it answers nothing: so a server says why it closes
+                self._give_up(answer)
+                return
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: Lost | RedisError) -> None:
         lost = self._lost
         self.close()
         if lost is not None:

@@ -63,6 +63,7 @@ class SharedStatus(msgspec.Struct, frozen=True):
         since_us: when that began, in Unix microseconds.
         processes: how many share it, as far as is known.
         place: the address, without a password; empty for memory.
+        remedy: what to do about the reason.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class SharedStatus(msgspec.Struct, frozen=True):
     since_us: int
     processes: int
     place: str = ""
+    remedy: str = ""
 
 
 class Shared(Protocol):

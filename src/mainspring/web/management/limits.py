@@ -27,13 +27,15 @@ class LimitRule(msgspec.Struct):
 class SharedState(msgspec.Struct):
     """Where limits are kept, as the process that was asked sees it.
 
-    While `working` is false, each of `processes` decides by its part of every limit; `reason` says why.
+    While `working` is false, each of `processes` decides by its part of every limit; `reason` says why, `remedy`
+    what to do.
     """
 
     kind: str
     place: str
     working: bool
     reason: str
+    remedy: str
     since: str
     processes: int
 
