@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from mainspring.base.settings import OTHER_VARIABLES, PREFIX, Settings
+from mainspring.base.settings.section import AT_START
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,11 @@ def limits_text(field: FieldInfo) -> str:
     return ", above 0" if "Gt" in limits else ""
 
 
+def once_text(field: FieldInfo) -> str:
+    """What is to be said of a setting that a process reads once."""
+    return " Read at start only." if field.json_schema_extra == AT_START else ""
+
+
 def configuration() -> str:
     """Every key, by section."""
     named = dict(sections())
@@ -131,7 +137,9 @@ def configuration() -> str:
             text += ["| key | type | default | |", "|---|---|---|---|"]
             seen = place
         kind = type_text(field.annotation) + limits_text(field)
-        text.append(f"| `{key}` | {kind} | {default_text(field)} | {field.description or ''} |")
+        text.append(
+            f"| `{key}` | {kind} | {default_text(field)} | {field.description or ''}{once_text(field)} |"
+        )
     text += ["", "### Variables that are not settings", "", "| variable | read by |", "|---|---|"]
     text += [f"| `{name}` | {about} |" for name, about in sorted(OTHER_VARIABLES.items())]
     return "\n".join(text).strip()

@@ -79,7 +79,7 @@ def run_process(
     )
     logging.getLogger("uvicorn.error").addFilter(_told_already)
     try:
-        _Server(server_config, app, on_ready, parent).run([listener])
+        _Server(server_config, app, on_ready, parent, settings.server.notice_seconds).run([listener])
     except SystemExit:  # how uvicorn ends when the application does not open
         raise app.failure or MainspringError(
             "The server did not start.", remedy="The log says why."
@@ -90,12 +90,18 @@ class _Server(uvicorn.Server):
     """uvicorn's server with our signals: drain on SIGTERM and leave with 0, reread the configuration on SIGHUP."""
 
     def __init__(
-        self, config: uvicorn.Config, app: Application, on_ready: Callable[[], None], parent: int | None
+        self,
+        config: uvicorn.Config,
+        app: Application,
+        on_ready: Callable[[], None],
+        parent: int | None,
+        notice_seconds: float,
     ) -> None:
         super().__init__(config)
         self._app = app
         self._on_ready = on_ready
         self._parent = parent
+        self._notice_seconds = notice_seconds
         self._reloads: set[asyncio.Task[bool]] = set()
         self._stopping_since = 0.0
 
@@ -122,13 +128,11 @@ class _Server(uvicorn.Server):
         now = time.monotonic()
         if not self._stopping_since:
             self._stopping_since = now
-            notice = 0.0
             if self._app.runtime is not None:
                 self._app.runtime.draining = True
-                notice = self._app.runtime.settings.server.notice_seconds
-            if notice and sig == signal.SIGTERM:
+            if self._notice_seconds and sig == signal.SIGTERM:
                 # Whoever sends requests here asks now and then whether to: until it has heard, they are answered.
-                asyncio.get_running_loop().call_later(notice, self._drain)
+                asyncio.get_running_loop().call_later(self._notice_seconds, self._drain)
             else:
                 self._drain()
         elif not self.should_exit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from mainspring.cli.options import Config  # noqa: TC001 - Typer reads it
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mainspring.base.settings import Settings
@@ -31,9 +33,13 @@ def serve(
     from mainspring.cli.banner import Banner  # noqa: PLC0415 - with uvicorn, 0.2 s that only this command needs
     from mainspring.cli.process import bind, run_process  # noqa: PLC0415 - as above
 
+    # As settings, they are known wherever settings are read again: after an edit, and in a worker that starts later.
+    for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
+        if value is not None:
+            os.environ[f"MAINSPRING_SERVER__{name}"] = str(value)
     settings = prepare(config)
-    count = workers or settings.server.workers
-    with bind(host or settings.server.host, settings.server.port if port is None else port) as listener:
+    count = settings.server.workers
+    with bind(settings.server.host, settings.server.port) as listener:
         banner = Banner(settings, listener, count)
         if count == 1:
             run_process(settings, config, listener, on_ready=banner.show)
@@ -41,19 +47,17 @@ def serve(
         from mainspring.cli.supervisor import Supervisor, WorkerFailed  # noqa: PLC0415 - only for several workers
 
         try:
-            Supervisor(
-                count,
-                listener,
-                config,
-                settings.server.notice_seconds + settings.server.drain_seconds,
-                banner.show,
-            ).run()
+            Supervisor(settings, listener, config, banner.show).run()
         except WorkerFailed as failure:  # it has said why
             raise typer.Exit(failure.code if failure.code > 0 else 1) from None
 
 
-def prepare(config: Path | None) -> Settings:
+def prepare(config: Path | None, started_with: Mapping[str, object] | None = None) -> Settings:
     """Read the configuration and set up logging and error tracking for a process that serves.
+
+    Args:
+        config: the file.
+        started_with: what the other processes of this server read when they started, which is this one's too.
 
     Raises:
         ConfigError: the configuration cannot be used.
@@ -62,6 +66,8 @@ def prepare(config: Path | None) -> Settings:
     from mainspring.base.settings import load, located  # noqa: PLC0415 - as above
 
     settings = load(config)
+    if started_with is not None:
+        settings = settings.started_with(started_with)
     logging.configure(settings.logging.level, settings.logging.format)
     if settings.telemetry.sentry_dsn:
         from mainspring import __version__  # noqa: PLC0415 - as below

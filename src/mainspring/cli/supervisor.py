@@ -6,6 +6,7 @@ Workers are fresh processes, not forks, so that what libraries keep in threads a
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from mainspring.base.settings import Settings
+
 #: A worker that ends sooner than this after its start has not come up.
 _TOO_SOON_SECONDS = 5.0
 #: Longest pause before a worker that keeps ending is started again.
@@ -32,6 +35,8 @@ _CHECK_SECONDS = 0.1
 
 #: The last good configuration, in the folder that the workers share: one that starts later may find the file broken.
 KEPT = "last-good.toml"
+#: What is read only at the start, beside it: the file may have been edited since, and workers must not be of two minds.
+AT_START = "at-start.json"
 
 _log = get_logger(__name__)
 
@@ -63,25 +68,20 @@ class Supervisor:
     """Runs several workers on one socket.
 
     Args:
-        count: how many.
+        settings: the configuration that they start with; what a process reads once holds for all of them.
         listener: the bound socket.
         config: the configuration file to hand down.
-        drain_seconds: how long a stopping worker may take requests and let answers finish.
         on_ready: called once, when the first worker answers.
     """
 
     def __init__(
-        self,
-        count: int,
-        listener: socket.socket,
-        config: Path | None,
-        drain_seconds: float,
-        on_ready: Callable[[], None],
+        self, settings: Settings, listener: socket.socket, config: Path | None, on_ready: Callable[[], None]
     ) -> None:
-        self._workers = [_Worker(index) for index in range(count)]
+        self._workers = [_Worker(index) for index in range(settings.server.workers)]
         self._listener = listener
         self._config = config
-        self._drain_seconds = drain_seconds
+        self._at_start = json.dumps(settings.at_start())
+        self._drain_seconds = settings.server.notice_seconds + settings.server.drain_seconds
         self._on_ready = on_ready
         self._stopping = False
         self._ready, self._ready_worker_end = os.pipe()
@@ -99,6 +99,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._hang_up)
         with tempfile.TemporaryDirectory(prefix="mainspring-") as folder:
             try:
+                (Path(folder) / AT_START).write_text(self._at_start, "utf-8")
                 self._watch(Path(folder))
             finally:
                 self._end()
@@ -132,10 +133,8 @@ class Supervisor:
         ]
         if self._config is not None:
             command.append(str(self._config))
-        # A worker must know how many share its limits, also where the command line has said so.
-        environment = {**os.environ, "MAINSPRING_SERVER__WORKERS": str(len(self._workers))}
         worker.process = subprocess.Popen(  # noqa: S603 - ourselves
-            command, pass_fds=descriptors, stdin=subprocess.DEVNULL, env=environment
+            command, pass_fds=descriptors, stdin=subprocess.DEVNULL
         )
         worker.started = time.monotonic()
 

@@ -6,6 +6,7 @@ a pipe to say that we answer, and a pipe that closes when the supervisor is gone
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -17,9 +18,11 @@ from mainspring.base.logging import get_logger
 from mainspring.base.telemetry import join_workers
 from mainspring.cli.process import run_process
 from mainspring.cli.serve import prepare
-from mainspring.cli.supervisor import KEPT
+from mainspring.cli.supervisor import AT_START, KEPT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mainspring.base.settings import Settings
 
 NOT_SO, WRONG_USAGE = 1, 2
@@ -34,7 +37,7 @@ def work(arguments: list[str]) -> int:
     kept = Path(folder) / KEPT
     try:
         run_process(
-            _settings(config, kept),
+            _settings(config, kept, json.loads((Path(folder) / AT_START).read_text("utf-8"))),
             config,
             socket.socket(fileno=int(listener)),
             on_ready=lambda: _tell_ready(int(ready)),
@@ -47,7 +50,7 @@ def work(arguments: list[str]) -> int:
     return 0
 
 
-def _settings(config: Path | None, kept: Path) -> Settings:
+def _settings(config: Path | None, kept: Path, started_with: Mapping[str, object]) -> Settings:
     """The configuration; where the file was broken since the server started, the last good one, as in other workers.
 
     Raises:
@@ -56,12 +59,12 @@ def _settings(config: Path | None, kept: Path) -> Settings:
     from mainspring.web.rehearsal import rehearse  # noqa: PLC0415 - the rooms, once logging is set up
 
     try:
-        settings = prepare(config)
+        settings = prepare(config, started_with)
         rehearse(settings, config)
     except ConfigError as error:
         if not kept.exists():
             raise
-        settings = prepare(kept)
+        settings = prepare(kept, started_with)
         get_logger(__name__).error("configuration_kept", reason=str(error))
     return settings
 

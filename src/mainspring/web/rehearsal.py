@@ -98,28 +98,16 @@ def doubts(settings: Settings) -> Iterator[Doubt]:
     if settings.server.workers > 1 and settings.storage.shared.startswith("memory:"):
         yield Doubt(
             "storage.shared",
-            f"each of {settings.server.workers} workers keeps its own part of every limit.",
-            "Name a Redis or Valkey for limits that hold exactly across processes.",
+            f"each of {settings.server.workers} workers lets only its part of every limit through,"
+            f" a {settings.server.workers}th.",
+            "Name a Redis or Valkey, and limits hold exactly across all of them.",
         )
-
-
-#: What a process reads once; an edit is put in force by a restart.
-_AT_START = {
-    "server": ("host", "port", "workers", "drain_seconds"),
-    "storage": ("database", "shared", "shared_timeout_ms", "blobs", "sync"),
-    "ledger": ("durability", "queue_rows", "inline_kb", "wait_seconds"),
-    "telemetry": ("sentry_dsn",),
-}
 
 
 def read_at_start_only(started_with: Settings, now: Settings) -> list[str]:
     """The settings that differ, and are in force only after a restart."""
-    return [
-        f"{section}.{key}"
-        for section, keys in _AT_START.items()
-        for key in keys
-        if getattr(getattr(started_with, section), key) != getattr(getattr(now, section), key)
-    ]
+    before, after = started_with.at_start(), now.at_start()
+    return [place for place, value in after.items() if value != before[place]]
 
 
 def _meant(name: str, known: Collection[str]) -> str:

@@ -168,12 +168,20 @@ def _workers(server: RunningServer) -> list[psutil.Process]:
 def test_a_dead_worker_is_replaced_and_all_stop_together(start_server: Start) -> None:
     server = start_server(workers=2)
     both = _wait(lambda: len(found := _workers(server)) == 2 and found)
+    with (server.folder / "mainspring.toml").open("a", encoding="utf-8") as file:
+        file.write("\n[storage]\nshared = 'redis://127.0.0.1:1'\n")
+    _wait(lambda: "configuration_needs_restart" in server.log())
     both[0].kill()
     _wait(lambda: len(found := _workers(server)) == 2 and both[0].pid not in [each.pid for each in found])
     for _ in range(20):
-        assert httpx2.get(f"{server.url}/healthz", trust_env=False).status_code == 200
+        # On a busy machine the other one may still be coming up; until then connections wait.
+        assert httpx2.get(f"{server.url}/healthz", timeout=30, trust_env=False).status_code == 200
     assert "a worker ended and is replaced" in server.log()
     _wait(lambda: 'worker="1"' in server.client.get("/metrics").text)
+    with httpx2.Client(base_url=server.url, timeout=30, trust_env=False) as http:
+        headers = {"authorization": f"Bearer {server.admin_key}", "connection": "close"}
+        shared = [http.get("/api/v1/limits", headers=headers).json()["shared"]["kind"] for _ in range(20)]
+    assert set(shared) == {"memory"}, "the one that came later reads what the other has read"
     remaining = _workers(server)
     assert server.stop() == 0
     _, alive = psutil.wait_procs(remaining, timeout=5)

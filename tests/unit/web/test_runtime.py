@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from tests.support.gateway import ANSWER
 from tests.support.loopback import loopback, response
 
-from mainspring.base.settings import load
+from mainspring.base.settings import Settings, load
 from mainspring.providers.known import KNOWN
 from mainspring.web.http1 import Request
 from mainspring.web.runtime import Runtime
@@ -218,3 +218,71 @@ async def test_a_command_opens_no_providers(folder: Path) -> None:
     runtime = await Runtime.open(load(file), serve=False)
     assert not hasattr(runtime, "gateway")
     await runtime.close()
+
+
+#: Other values for everything that a process reads once.
+OTHERS: dict[str, object] = {
+    "admin_key": "ms-" + "o" * 40,
+    "server.host": "::1",
+    "server.port": 1,
+    "server.workers": 2,
+    "server.notice_seconds": 1,
+    "server.drain_seconds": 1,
+    "storage.database": "sqlite:///other.db",
+    "storage.shared": "redis://127.0.0.1:1",
+    "storage.shared_timeout_ms": 1,
+    "storage.blobs": "file://other",
+    "storage.sync": "full",
+    "ledger.durability": "relaxed",
+    "ledger.queue_rows": 1,
+    "ledger.inline_kb": 1,
+    "ledger.wait_seconds": 1,
+    "telemetry.sentry_dsn": "https://key@127.0.0.1/1",
+}
+#: What of the process itself a reload puts in force.
+LIVE = {
+    "server.max_body_mb",
+    "server.keepalive_seconds",
+    "ledger.payloads",
+    "logging.level",
+    "logging.format",
+    "telemetry.metrics_public",
+    "secrets.reread_seconds",
+    "secrets.old_days",
+}
+
+
+def test_every_setting_of_the_process_is_live_or_read_at_start() -> None:
+    sections = ("server", "storage", "ledger", "logging", "telemetry", "secrets")
+    every = {f"{name}.{key}" for name in sections for key in getattr(Settings(), name).model_dump()}
+    assert set(Settings().at_start()) == set(OTHERS)
+    assert every == {*OTHERS, *LIVE} - {"admin_key"}
+
+
+async def test_what_needs_a_restart_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MAINSPRING_ADMIN_KEY")
+    file = write(folder, 1)
+    async with running(file) as runtime:
+        tables: dict[str, list[str]] = {}
+        for place, value in OTHERS.items():
+            section, _, key = place.rpartition(".")
+            tables.setdefault(section, []).append(f"{key} = {json.dumps(value)}")
+        text = "".join(f"[{name}]\n" * bool(name) + "\n".join(keys) + "\n" for name, keys in tables.items())
+        file.write_text(text + file.read_text("utf-8"), "utf-8")
+        assert await runtime.reload()
+        log = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        told = next(event for event in log if event["event"] == "configuration_needs_restart")
+        assert sorted(told["settings"]) == sorted(OTHERS)
+        assert "Restart" in told["remedy"]
+        assert runtime.limits.status().shared.kind == "memory"
+        write(folder, 1)
+        assert await runtime.reload()
+        assert "configuration_needs_restart" not in capsys.readouterr().err
+
+
+def test_a_process_that_starts_later_reads_what_the_others_read() -> None:
+    edited = Settings().started_with(OTHERS)
+    assert edited.at_start() == OTHERS
+    assert edited.started_with(Settings().at_start()) == Settings()

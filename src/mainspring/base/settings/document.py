@@ -30,9 +30,11 @@ from mainspring.base.settings.process import (
 from mainspring.base.settings.providers import ModelSettings, ProviderSettings, SecretsSettings
 from mainspring.base.settings.routes import DefaultsSettings, RouteSettings
 from mainspring.base.settings.secrets import redact, without_password
+from mainspring.base.settings.section import AT_START, Section
 from mainspring.base.settings.syntax import not_toml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 #: Variables with our prefix that are not settings, and who reads them.
@@ -64,7 +66,10 @@ class Settings(BaseSettings):
     alerts: AlertsSettings = AlertsSettings()
     secrets: SecretsSettings = SecretsSettings()
     admin_key: str | None = Field(
-        default=None, repr=False, description="The first admin key; made and kept if absent."
+        default=None,
+        repr=False,
+        description="The first admin key; made and kept if absent.",
+        json_schema_extra=AT_START,
     )
 
     @classmethod
@@ -97,6 +102,25 @@ class Settings(BaseSettings):
                     f'models.{name}: a model has the name of its provider before it; write [models."provider/model"]'
                 )
         return self
+
+    def at_start(self) -> dict[str, object]:
+        """What a process reads only when it starts: values by dotted name, secrets among them."""
+        found: dict[str, object] = {"admin_key": self.admin_key}
+        for name, section in self:
+            if isinstance(section, Section):
+                found |= {f"{name}.{key}": getattr(section, key) for key in section.read_once()}
+        return found
+
+    def started_with(self, values: Mapping[str, object]) -> Self:
+        """These settings, but with what a process reads only when it starts as `at_start` said it."""
+        changed: dict[str, dict[str, object]] = {}
+        for place, value in values.items():
+            section, _, key = place.rpartition(".")
+            changed.setdefault(section, {})[key] = value
+        update = changed.pop("", {})
+        for name, keys in changed.items():
+            update[name] = getattr(self, name).model_copy(update=keys)
+        return self.model_copy(update=update)
 
     def snapshot(self) -> tuple[str, bytes]:
         """The configuration in force, for the record.

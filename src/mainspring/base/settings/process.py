@@ -6,15 +6,24 @@ from typing import Literal
 
 from pydantic import Field
 
-from mainspring.base.settings.section import Section
+from mainspring.base.settings.section import AT_START, Section
 
 
 class ServerSettings(Section):
     """`[server]`: where the process listens."""
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
-    port: int = Field(default=8080, ge=0, le=65535, description="0 picks a free one.")
-    workers: int = Field(default=1, ge=1, le=256, description="Processes on the one port.")
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on; 0.0.0.0 for all.",
+        json_schema_extra=AT_START,
+    )
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="0 picks a free one.", json_schema_extra=AT_START
+    )
+    workers: int = Field(
+        default=1, ge=1, le=256, description="Processes on the one port.", json_schema_extra=AT_START
+    )
     max_body_mb: int = Field(
         default=32, ge=1, le=1024, description="Larger request bodies are refused with 413."
     )
@@ -23,9 +32,13 @@ class ServerSettings(Section):
         ge=0,
         allow_inf_nan=False,
         description="How long a server that was told to stop (SIGTERM) still takes requests, with /readyz at 503.",
+        json_schema_extra=AT_START,
     )
     drain_seconds: float = Field(
-        default=30, ge=0, description="How long a stopping server lets open answers finish."
+        default=30,
+        ge=0,
+        description="How long a stopping server lets open answers finish.",
+        json_schema_extra=AT_START,
     )
     keepalive_seconds: float = Field(
         default=15, gt=0, description="A silent stream gets a keepalive this often."
@@ -38,25 +51,30 @@ class StorageSettings(Section):
     database: str = Field(
         default="sqlite:///.mainspring/mainspring.db",
         description="sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME.",
+        json_schema_extra=AT_START,
     )
     shared: str = Field(
         default="memory://",
         description="What processes share of limits: memory:// for one process, or redis://[:PASSWORD@]HOST[:PORT][/DATABASE],"
-        " with rediss:// for TLS. Read at start only.",
+        " with rediss:// for TLS.",
+        json_schema_extra=AT_START,
     )
     shared_timeout_ms: float = Field(
         default=50,
         gt=0,
         le=10_000,
         description="A Redis that takes longer to answer is as good as away: each process then lets its part through.",
+        json_schema_extra=AT_START,
     )
     blobs: str = Field(
         default="file://.mainspring/blobs",
         description="Where large payloads go: file://PATH or s3://BUCKET/PREFIX.",
+        json_schema_extra=AT_START,
     )
     sync: Literal["normal", "full"] = Field(
         default="normal",
         description="SQLite: `full` also survives a power cut, at one disk flush per group of rows.",
+        json_schema_extra=AT_START,
     )
 
 
@@ -64,19 +82,30 @@ class LedgerSettings(Section):
     """`[ledger]`: how answers are recorded."""
 
     durability: Literal["strict", "relaxed"] = Field(
-        default="strict", description="`strict`: the row is committed before the answer's last byte leaves."
+        default="strict",
+        description="`strict`: the row is committed before the answer's last byte leaves.",
+        json_schema_extra=AT_START,
     )
     payloads: bool = Field(
         default=True, description="Keep requests and answers; a key or a route may switch this off."
     )
     queue_rows: int = Field(
-        default=10_000, ge=1, description="Rows waiting for the writer; a full queue slows callers."
+        default=10_000,
+        ge=1,
+        description="Rows waiting for the writer; a full queue slows callers.",
+        json_schema_extra=AT_START,
     )
     inline_kb: int = Field(
-        default=1024, ge=1, description="Larger payloads (compressed) go to the blob store."
+        default=1024,
+        ge=1,
+        description="Larger payloads (compressed) go to the blob store.",
+        json_schema_extra=AT_START,
     )
     wait_seconds: float = Field(
-        default=10, gt=0, description="How long an answer waits for a database that is away."
+        default=10,
+        gt=0,
+        description="How long an answer waits for a database that is away.",
+        json_schema_extra=AT_START,
     )
 
 
@@ -103,5 +132,7 @@ class LoggingSettings(Section):
 class TelemetrySettings(Section):
     """`[telemetry]`: where errors of ours go. Contents of conversations never do."""
 
-    sentry_dsn: str | None = Field(default=None, description="A reference, or the DSN itself.", repr=False)
+    sentry_dsn: str | None = Field(
+        default=None, description="A reference, or the DSN itself.", repr=False, json_schema_extra=AT_START
+    )
     metrics_public: bool = Field(default=True, description="Whether /metrics answers without a key.")

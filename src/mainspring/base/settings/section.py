@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationInfo, field_validator
 
 _NUMBERS = {int, float}
+#: `Field(json_schema_extra=AT_START)`: a process reads this setting once, and an edit is in force after a restart.
+AT_START: dict[str, JsonValue] = {"at_start": True}
 
 
 class Section(BaseModel):
@@ -21,3 +23,8 @@ class Section(BaseModel):
         if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in _NUMBERS:
             raise ValueError("true and false are no numbers; write it in digits")
         return value
+
+    @classmethod
+    def read_once(cls) -> list[str]:
+        """The keys that a process reads only when it starts."""
+        return [key for key, field in cls.model_fields.items() if field.json_schema_extra == AT_START]
