@@ -21,7 +21,7 @@ from mainspring.base.ids import new_id
 from mainspring.ledger import Attempt, Inference, Ledger, Payload
 from mainspring.ledger.recorder import LedgerRecorder, Record
 from mainspring.ledger.rollups import collect
-from mainspring.ledger.tables import INFERENCES, PAYLOADS, TOTALS, USAGE, USAGE_BY_USER
+from mainspring.ledger.tables import INFERENCES, PAYLOADS
 from mainspring.store import open_blobs, open_database
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ async def on_the_thread(database: Database) -> None:
             usage, totals, users = step("collect", lambda: collect(rows))
             step("insert rows", lambda: connection.insert(INFERENCES, values))
             step("insert payloads", lambda: connection.insert(PAYLOADS, packed))
-            step("add usage", lambda: connection.add(USAGE, usage))
-            step("add totals", lambda: connection.add(TOTALS, totals))
-            step("add by user", lambda: connection.add(USAGE_BY_USER, users))
+            step("add usage", lambda: connection.add(*usage))
+            step("add totals", lambda: connection.add(*totals))
+            step("add by user", lambda: connection.add(*users))
 
         for _ in range(rounds):
             await database.write(one_group)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mainspring.base.errors import MigrationError
+from mainspring.ledger.tables import ATTEMPTS, FIRST_TOKENS, TOTALS, USAGE
 from mainspring.store import open_database
 from mainspring.store.migrate import HEAD
 
@@ -83,6 +84,28 @@ async def test_an_old_schema_is_brought_up_to_date_and_equals_a_fresh_one(databa
         run_sql(database_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
         fresh = await schema_of(database_url)
     assert upgraded == fresh
+
+
+async def test_sums_of_earlier_releases_stay_and_go_on(database_url: str) -> None:
+    """Revision 0006 adds columns to sums that are there; an earlier release goes on writing beside this one."""
+    await schema_of(database_url)
+    new = {*ATTEMPTS, *FIRST_TOKENS}
+    for sheet in (USAGE, TOTALS):
+        run_sql(database_url, *(f"ALTER TABLE {sheet.name} DROP COLUMN {name}" for name in sorted(new)))
+    run_sql(database_url, "UPDATE alembic_version SET version_num = '0005'")
+    earlier = USAGE._replace(columns=tuple(column for column in USAGE.columns if column[0] not in new))
+    values = [60, 0, *"abcde", *[1] * (len(earlier.columns) - earlier.keys)]
+    names = ", ".join(f'"{name}"' for name, _ in earlier.columns)
+    literals = ", ".join(f"'{value}'" for value in values)
+    run_sql(database_url, f"INSERT INTO usage_rollups ({names}) VALUES ({literals})")
+    database = await open_database(database_url)
+    await database.write(lambda c: c.add(earlier, [values]))
+    await database.write(lambda c: c.add(USAGE, [[*values[:7], *[1] * (len(USAGE.columns) - USAGE.keys)]]))
+    row = await database.read(
+        lambda c: c.one("SELECT requests, h29, attempts, attempt_errors, f00, f29 FROM usage_rollups")
+    )
+    assert row == (3, 3, 1, 1, 1, 1)
+    await database.close()
 
 
 async def test_a_newer_schema_is_refused(database_url: str) -> None:

@@ -98,6 +98,52 @@ def test_story_of_a_failing_provider(
     assert receiver.url.split("=")[1] not in server.log()
 
 
+def test_provider_that_fails_behind_a_failover_is_told_of(
+    start_server: Callable[..., RunningServer], provider: ProviderServer, receiver: WebhookReceiver
+) -> None:
+    rules = """
+[alerts.rules.providers]
+metric = "provider_health"
+channels = []
+[alerts.rules.attempts]
+metric = "attempt_error_rate"
+above = 0.4
+over = "5m"
+per = "provider"
+[alerts.rules.slow-start]
+metric = "first_token_p95"
+above = 0.15
+over = "5m"
+min_requests = 5
+[routes.saved]
+targets = ["openai/half", "anthropic/well"]
+"""
+    server = start_server(config(provider, receiver, rules), env={"OPS_WEBHOOK": receiver.url})
+    key = server.create_key()
+    for _ in range(12):
+        provider.script("half", "status=500", "")
+        ask(server, key, "saved", 1)
+        ask(server, key, "saved", 1, stream=True)
+    items = server.client.get("/api/v1/ledger", params={"limit": 200}).json()["items"]
+    assert len(items) == 24
+    assert {each["status"] for each in items} == {200}, "no caller saw an error"
+    told = until(lambda: [each for each in receiver.alerts() if each["rule"] == "attempts"])
+    assert [each["subject"] for each in told] == ["provider=openai"]
+    assert "errors" not in {each["rule"] for each in receiver.alerts()}, "since nobody saw one"
+    usage = server.client.get("/api/v1/usage", params={"by": "provider"}).json()["items"]
+    by_provider = {each["group"]: each for each in usage}
+    calls = [attempt for each in items for attempt in each["attempts"] if attempt["outcome"] != "cancelled"]
+    for name, one in by_provider.items():
+        own = [attempt for attempt in calls if attempt["provider"] == name]
+        assert one["attempts"] == len(own)
+        assert one["attempt_errors"] == sum(attempt["outcome"] != "ok" for attempt in own)
+    # Streams that begin late are told of by their percentile.
+    for _ in range(8):
+        ask(server, key, "openai/late+silence=0.3", 1, stream=True)
+    (slow,) = until(lambda: [each for each in receiver.alerts() if each["rule"] == "slow-start"])
+    assert slow["summary"].startswith("P95 time to the first token ")
+
+
 def verify(headers: dict[str, str], body: bytes) -> None:
     """The snippet in the documentation accepts it, and not with another body."""
     (snippet,) = [block for block in blocks("python") if "def verified" in block.text]

@@ -98,7 +98,18 @@ def test_between_the_thresholds_nothing_changes(rule: Rule, values: list[int]) -
 
 
 @given(
-    st.sampled_from(["spend", "tokens", "requests", "error_rate", "latency_p95", "first_token_mean"]),
+    st.sampled_from(
+        [
+            "spend",
+            "tokens",
+            "requests",
+            "error_rate",
+            "latency_p95",
+            "first_token_mean",
+            "first_token_p95",
+            "attempt_error_rate",
+        ]
+    ),
     st.data(),
 )
 def test_readings_are_whole_numbers_of_the_sums(metric: str, data: st.DataObject) -> None:
@@ -111,6 +122,8 @@ def test_readings_are_whole_numbers_of_the_sums(metric: str, data: st.DataObject
         output_tokens=data.draw(amounts),
         p95_ms=data.draw(st.none() | st.floats(0, 1e6)),
         first_token_mean_ms=data.draw(st.none() | st.floats(0, 1e6)),
+        first_token_p95_ms=data.draw(st.none() | st.floats(0, 1e6)),
+        attempts=data.draw(st.integers(0, 10**9)),
     )
     settings = AlertsSettings.model_validate(
         {"defaults": False, "rules": {"r": {"metric": metric, "above": 0, "min_requests": 1, "per": "model"}}}
@@ -123,6 +136,8 @@ def test_readings_are_whole_numbers_of_the_sums(metric: str, data: st.DataObject
         assert value == row.cost_nusd
     if metric == "error_rate" and requests:
         assert value == row.errors * 1_000_000 // requests
+    if metric == "attempt_error_rate" and row.attempts:
+        assert value == 0
     assert [each.subject for each in readings(rule, [row, UsageRow(requests=5)])] == ["model=g"]
 
 

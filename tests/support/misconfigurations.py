@@ -210,7 +210,7 @@ MISTAKES = {
     "channel email plain password": Mistake(_OPS + "kind = 'email'\nhost='h'\nsecurity='plain'\nusername='u'\npassword='hunter2'\nsender='me@x.y'\nto=['you@example.com']\n", "line 1: alerts.channels.ops: a password is not sent over a plain connection."),
     "channel extra": Mistake(_OPS + "kind = 'slack'\nurl='http://h/x'\nhost='h'\n", "line 4: alerts.channels.ops: a channel of kind slack has no `host`."),
     "rule nometric": Mistake("[alerts.rules.x]\nabove=1\n", "line 1: alerts.rules.x.metric is missing."),
-    "rule metric": Mistake("[alerts.rules.x]\nmetric='errors'\nabove=1\n", "line 2: alerts.rules.x.metric must be 'spend', 'tokens', 'requests', 'error_rate', 'latency_mean', 'latency_p50', 'latency_p95', 'latency_p99', 'first_token_mean', 'budget', 'provider_health', 'secret_age' or 'database_queue'."),
+    "rule metric": Mistake("[alerts.rules.x]\nmetric='errors'\nabove=1\n", "line 2: alerts.rules.x.metric must be 'spend', 'tokens', 'requests', 'error_rate', 'attempt_error_rate', 'latency_mean', 'latency_p50', 'latency_p95', 'latency_p99', 'first_token_mean', 'first_token_p50', 'first_token_p95', 'first_token_p99', 'budget', 'provider_health', 'secret_age' or 'database_queue'."),
     "rule nothreshold": Mistake("[alerts.rules.x]\nmetric='spend'\n", "line 1: alerts.rules.x: it has no threshold."),
     "rule both": Mistake("[alerts.rules.x]\nmetric='spend'\nabove=1\nbelow=2\n", "line 3: alerts.rules.x: it has both `above` and `below`."),
     "rule negative": Mistake("[alerts.rules.x]\nmetric='spend'\nabove=-1\n", "line 3: alerts.rules.x: `above` cannot be negative."),

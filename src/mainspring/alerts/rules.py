@@ -22,25 +22,30 @@ if TYPE_CHECKING:
 MILLION = 1_000_000
 #: Rates and latencies of fewer requests say nothing.
 _ENOUGH = 20
+#: A target that fails is soon asked only now and then, which is little but says enough.
+_ENOUGH_ATTEMPTS = 5
 _FILTERS: tuple[Dimension, ...] = ("tenant", "route", "provider", "model", "feature")
 #: A fifth to the good side of the threshold is good again, unless the rule says where.
 _RECOVER_ABOVE, _RECOVER_BELOW = (4, 5), (6, 5)
-_RATES = frozenset(
-    {"error_rate", "latency_mean", "latency_p50", "latency_p95", "latency_p99", "first_token_mean"}
-)
-_TIMES = _RATES - {"error_rate"} | {"secret_age"}
-_SHARES = ("error_rate", "budget")
+_AMOUNTS = frozenset({"spend", "tokens", "requests"})
+_ERROR_RATES = frozenset({"error_rate", "attempt_error_rate"})
+_TIMES = frozenset(WINDOWED) - _AMOUNTS - _ERROR_RATES | {"secret_age"}
+_SHARES = _ERROR_RATES | {"budget"}
 _COUNTS = {"tokens": "tokens", "requests": "requests", "database_queue": "rows"}
 _NAMES: dict[Metric, str] = {
     "spend": "spend",
     "tokens": "tokens",
     "requests": "requests",
     "error_rate": "error rate",
+    "attempt_error_rate": "failed attempts",
     "latency_mean": "mean latency",
     "latency_p50": "median latency",
     "latency_p95": "p95 latency",
     "latency_p99": "p99 latency",
     "first_token_mean": "mean time to the first token",
+    "first_token_p50": "median time to the first token",
+    "first_token_p95": "p95 time to the first token",
+    "first_token_p99": "p99 time to the first token",
     "budget": "budget",
     "provider_health": "provider",
     "secret_age": "age of a secret",
@@ -124,7 +129,9 @@ def _compiled(name: str, rule: RuleSettings, channels: tuple[str, ...]) -> Rule:
     else:
         part, whole = _RECOVER_ABOVE if high_is_bad else _RECOVER_BELOW
         recover = threshold * part // whole if high_is_bad else -(-threshold * part // whole)
-    enough = _ENOUGH if rule.metric in _RATES else 0
+    enough = 0
+    if rule.metric in WINDOWED and rule.metric not in _AMOUNTS:
+        enough = _ENOUGH_ATTEMPTS if rule.metric == "attempt_error_rate" else _ENOUGH
     return Rule(
         name=name,
         metric=rule.metric,

@@ -29,8 +29,12 @@ _MS_FIELDS = {
     "latency_p95": "p95_ms",
     "latency_p99": "p99_ms",
     "first_token_mean": "first_token_mean_ms",
+    "first_token_p50": "first_token_p50_ms",
+    "first_token_p95": "first_token_p95_ms",
+    "first_token_p99": "first_token_p99_ms",
 }
-_NEEDS_HISTOGRAM = {"latency_p50", "latency_p95", "latency_p99"}
+_ERROR_RATES = {"error_rate", "attempt_error_rate"}
+_NEEDS_HISTOGRAM = {name for name in _MS_FIELDS if not name.endswith("_mean")}
 
 
 class Sources:
@@ -84,22 +88,26 @@ def readings(rule: Rule, rows: list[UsageRow]) -> list[Reading]:
 
 def value_of(rule: Rule, row: UsageRow | None) -> int | None:
     """The metric of one group in its unit; None where there were too few requests."""
-    requests = 0 if row is None else row.requests
-    if requests < rule.min_requests:
+    if row is None:
+        return 0 if rule.min_requests == 0 and rule.metric in {"requests", "spend", "tokens"} else None
+    counted, errors = row.requests, row.errors
+    if rule.metric == "attempt_error_rate":
+        counted, errors = row.attempts, row.attempt_errors
+    if counted < rule.min_requests:
         return None
-    if rule.metric == "requests" or row is None:
-        return requests if rule.metric in {"requests", "spend", "tokens"} else None
-    if rule.metric == "spend":
-        return row.cost_nusd
-    if rule.metric == "tokens":
-        return (
-            row.input_tokens
-            + row.cache_read_tokens
-            + row.cache_write_tokens
-            + row.output_tokens
-            + row.reasoning_tokens
-        )
-    if rule.metric == "error_rate":
-        return row.errors * MILLION // requests if requests else None
-    milliseconds: float | None = getattr(row, _MS_FIELDS[rule.metric])
-    return None if milliseconds is None else round(milliseconds * 1000)
+    if rule.metric in _MS_FIELDS:
+        milliseconds: float | None = getattr(row, _MS_FIELDS[rule.metric])
+        return None if milliseconds is None else round(milliseconds * 1000)
+    if rule.metric in _ERROR_RATES:
+        return errors * MILLION // counted if counted else None
+    return {"requests": counted, "spend": row.cost_nusd}.get(rule.metric, _tokens(row))
+
+
+def _tokens(row: UsageRow) -> int:
+    return (
+        row.input_tokens
+        + row.cache_read_tokens
+        + row.cache_write_tokens
+        + row.output_tokens
+        + row.reasoning_tokens
+    )

@@ -69,7 +69,7 @@ class Book(ABC):
             NotFound: there is none of that tenant.
         """
         return await self._database.read(
-            lambda c: standing_of(c, _found(queries.by_id(c, budget_id, tenant), budget_id))
+            lambda c: standings_of(c, [_found(queries.by_id(c, budget_id, tenant), budget_id)])[0]
         )
 
     async def list(
@@ -79,7 +79,7 @@ class Book(ABC):
 
         def work(connection: Connection) -> Sequence[Standing]:
             found = queries.page(connection, tenant=tenant, limit=limit + 1, after=after)
-            return [standing_of(connection, budget) for budget in found]
+            return standings_of(connection, found)
 
         items = await self._database.read(work)
         return BudgetPage([*items[:limit]], items[limit - 1].budget.id if len(items) > limit else None)
@@ -143,9 +143,7 @@ class Book(ABC):
 
     async def crossed(self) -> Sequence[Crossing]:
         """Each budget whose current window has reached its lowest threshold, and the highest that it has reached."""
-        standings = await self._database.read(
-            lambda c: [standing_of(c, budget) for budget in queries.live(c)]
-        )
+        standings = await self._database.read(lambda c: standings_of(c, queries.live(c)))
         found = (_crossing(standing) for standing in standings)
         return [crossing for crossing in found if crossing is not None]
 
@@ -201,22 +199,46 @@ def _with_key(connection: Connection, budget: Budget) -> Budget:
     return _replace(budget, subject=found[0], tenant=found[1])
 
 
-def standing_of(connection: Connection, budget: Budget) -> Standing:
-    """How a budget stands now."""
+def standings_of(connection: Connection, budgets: Sequence[Budget]) -> Sequence[Standing]:
+    """How budgets stand now, in their order. Those that share a window share their queries."""
     now = now_us()
-    room = windows.span(budget, now).room_us
-    nusd, tokens, answers = queries.spent(connection, budget, room, now)
-    held = queries.held(connection, budget.id, room)
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for budget in budgets:
+        room = windows.span(budget, now).room_us
+        low, high = windows.lowest_bucket(budget, room, now), windows.highest_bucket(budget, room)
+        groups.setdefault((low, high, room, windows.key_of_window(budget, now)), []).append(budget.id)
+    spent: dict[str, tuple[int, int, int]] = {}
+    held: dict[str, tuple[int, int]] = {}
+    crossed: dict[str, tuple[int, ...]] = {}
+    for (low, high, room, window), ids in groups.items():
+        spent |= queries.spent_of(connection, ids, low, high)
+        held |= queries.held_of(connection, ids, room)
+        crossed |= queries.crossings_of(connection, ids, window)
+    return [
+        _standing(
+            budget,
+            now,
+            spent=spent.get(budget.id, (0, 0, 0)),
+            held=held.get(budget.id, (0, 0)),
+            crossed=crossed.get(budget.id, ()),
+        )
+        for budget in budgets
+    ]
+
+
+def _standing(
+    budget: Budget, now: int, *, spent: tuple[int, int, int], held: tuple[int, int], crossed: tuple[int, ...]
+) -> Standing:
     return Standing(
         budget=budget,
         window_us=windows.begins(budget, now),
         ends_us=windows.ends(budget, now),
-        nusd=nusd,
-        tokens=tokens,
-        answers=answers,
+        nusd=spent[0],
+        tokens=spent[1],
+        answers=spent[2],
         held_nusd=held[0],
         held_tokens=held[1],
-        crossed=tuple(queries.crossings(connection, budget.id, windows.key_of_window(budget, now))),
+        crossed=crossed,
     )
 
 

@@ -269,27 +269,53 @@ def spent(connection: Connection, budget: Budget, room_us: int, now_us: int) -> 
     return int(row[0]), int(row[1]), int(row[2])
 
 
-def held(connection: Connection, budget_id: str, room_us: int) -> tuple[int, int]:
-    """What all processes hold."""
-    row = connection.one(
-        "SELECT COALESCE(SUM(CASE WHEN nusd > 0 THEN nusd ELSE 0 END), 0),"
-        " COALESCE(SUM(CASE WHEN tokens > 0 THEN tokens ELSE 0 END), 0)"
-        " FROM budget_leases WHERE budget_id = :id AND room_us = :room",
-        id=budget_id,
-        room=room_us,
-    )
-    assert row is not None, "sums are one row"
-    return int(row[0]), int(row[1])
+def spent_of(
+    connection: Connection, budget_ids: Sequence[str], low_us: int, high_us: int
+) -> dict[str, tuple[int, int, int]]:
+    """What several budgets have spent between two slices, both counted: nano-dollars, tokens, answers."""
+    return {
+        row[0]: (int(row[1]), int(row[2]), int(row[3]))
+        for these in _batches(budget_ids)
+        for row in connection.rows(
+            "SELECT budget_id, SUM(nusd), SUM(tokens), SUM(answers) FROM budget_spent"  # noqa: S608 - names of parameters
+            f" WHERE budget_id IN ({_names(these)}) AND bucket_us >= :low AND bucket_us <= :high"
+            " GROUP BY budget_id",
+            low=low_us,
+            high=high_us,
+            **these,
+        )
+    }
 
 
-def crossings(connection: Connection, budget_id: str, window_us: int) -> list[int]:
-    """The thresholds that were crossed in a window."""
-    rows = connection.rows(
-        "SELECT threshold FROM budget_crossings WHERE budget_id = :id AND window_us = :window ORDER BY threshold",
-        id=budget_id,
-        window=window_us,
-    )
-    return [int(row[0]) for row in rows]
+def held_of(connection: Connection, budget_ids: Sequence[str], room_us: int) -> dict[str, tuple[int, int]]:
+    """What all processes hold of several budgets."""
+    return {
+        row[0]: (int(row[1]), int(row[2]))
+        for these in _batches(budget_ids)
+        for row in connection.rows(
+            "SELECT budget_id, SUM(CASE WHEN nusd > 0 THEN nusd ELSE 0 END),"  # noqa: S608 - names of parameters
+            " SUM(CASE WHEN tokens > 0 THEN tokens ELSE 0 END) FROM budget_leases"
+            f" WHERE budget_id IN ({_names(these)}) AND room_us = :room GROUP BY budget_id",
+            room=room_us,
+            **these,
+        )
+    }
+
+
+def crossings_of(
+    connection: Connection, budget_ids: Sequence[str], window_us: int
+) -> dict[str, tuple[int, ...]]:
+    """The thresholds that several budgets have crossed in a window, ascending."""
+    found: dict[str, tuple[int, ...]] = {}
+    for these in _batches(budget_ids):
+        for budget_id, threshold in connection.rows(
+            "SELECT budget_id, threshold FROM budget_crossings"  # noqa: S608 - names of parameters
+            f" WHERE budget_id IN ({_names(these)}) AND window_us = :window ORDER BY threshold",
+            window=window_us,
+            **these,
+        ):
+            found[budget_id] = (*found.get(budget_id, ()), int(threshold))
+    return found
 
 
 def cross(  # noqa: PLR0917 - a row
@@ -376,6 +402,16 @@ def _matching(budget: Budget) -> tuple[str, dict[str, Any]]:
         case "model" | "tenant":
             return conditions, parameters
     return conditions, {**parameters, "subject": budget.subject}
+
+
+def _batches(values: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Values as named parameters, as many at a time as a statement takes everywhere."""
+    for start in range(0, len(values), 500):
+        yield {f"v{index}": value for index, value in enumerate(values[start : start + 500])}
+
+
+def _names(parameters: dict[str, str]) -> str:
+    return ", ".join(f":{name}" for name in parameters)
 
 
 def _within(tenant: str | None) -> tuple[str, dict[str, Any]]:

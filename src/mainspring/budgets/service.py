@@ -13,7 +13,7 @@ from mainspring.base.errors import StoreError
 from mainspring.base.logging import get_logger
 from mainspring.base.money import NANO
 from mainspring.budgets import queries, settling, windows
-from mainspring.budgets.book import LEAD_US, Book, standing_of
+from mainspring.budgets.book import LEAD_US, Book, standings_of
 from mainspring.budgets.charge import Charge
 from mainspring.budgets.entry import Entry, Index
 from mainspring.budgets.learning import Learned
@@ -262,7 +262,7 @@ class Budgets(Book):
         for entry in touched:
             entry.touched = False
         now = now_us()
-        standings = await self._database.read(lambda c: [standing_of(c, entry.budget) for entry in touched])
+        standings = await self._database.read(lambda c: standings_of(c, [entry.budget for entry in touched]))
         new = []
         for standing in standings:
             budget = standing.budget

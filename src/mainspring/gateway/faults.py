@@ -19,12 +19,11 @@ from mainspring.base.errors import (
     ProviderUnreachable,
     StreamCut,
 )
+from mainspring.ledger.types import CALLERS_FAULT
 
 if TYPE_CHECKING:
     from mainspring.ledger.types import Outcome
 
-#: An answer with one of these says that the request itself is wrong: another target would say the same.
-_CALLERS_FAULT = frozenset({400, 405, 413, 414, 415, 422, 431})
 #: These are about the key that a call was made with.
 _KEYS_FAULT = frozenset({401, 403, 429})
 #: The same target may answer these well a little later.
@@ -50,7 +49,7 @@ def outcome_of(error: MainspringError) -> Outcome:
 def another_target_may_cure(error: MainspringError) -> bool:
     """Whether another target may answer what failed with this error."""
     if isinstance(error, ProviderRefused):
-        return error.upstream_status not in _CALLERS_FAULT
+        return error.upstream_status not in CALLERS_FAULT
     if isinstance(error, ContextLengthExceeded):
         return False
     # What cannot be said in one provider's protocol may be said in that of another.

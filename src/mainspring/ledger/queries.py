@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from mainspring.base.ids import lowest_id
-from mainspring.ledger.tables import COUNTS, DAY, DIMENSIONS, HISTOGRAM, MINUTE
+from mainspring.ledger.tables import ATTEMPTS, COUNTS, DAY, DIMENSIONS, FIRST_TOKENS, HISTOGRAM, MINUTE
 from mainspring.ledger.types import Attempt, Feedback, Inference
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def usage_by_user(
     """Sums over whole days, by `user` or `key_id`."""
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f'SELECT "{by}", {_PLAIN_SUMS} FROM usage_by_user WHERE bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1',
+        f'SELECT "{by}", {_USER_SUMS} FROM usage_by_user WHERE bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1',
         low=low_us,
         high=high_us,
         **parameters,
@@ -221,8 +221,13 @@ def series(
     return [(row[0], row[1:]) for row in rows]
 
 
-_PLAIN_SUMS = ", ".join(f"sum({name})" for name in (*COUNTS, "latency_sq"))
-_SUMS = ", ".join([_PLAIN_SUMS, *(f"sum({name})" for name in HISTOGRAM)])
+def _sums(*names: str) -> str:
+    return ", ".join(f"sum({name})" for name in names)
+
+
+_USER_SUMS = _sums(*COUNTS, "latency_sq")
+_PLAIN_SUMS = _sums(*COUNTS, "latency_sq", *ATTEMPTS)
+_SUMS = _sums(*COUNTS, "latency_sq", *ATTEMPTS, *HISTOGRAM, *FIRST_TOKENS)
 
 
 def _table(grain: int, columns: Iterable[str | None]) -> str:

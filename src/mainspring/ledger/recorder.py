@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 
 from mainspring.ledger import queries
 from mainspring.ledger.rollups import collect
-from mainspring.ledger.tables import INFERENCES, PAYLOADS, TOTALS, USAGE, USAGE_BY_USER
+from mainspring.ledger.tables import INFERENCES, PAYLOADS
 from mainspring.ledger.types import Inference, Payload
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ class LedgerRecorder:
         payloads = [self.packed(item, item.payload) for item in items if item.payload is not None]
         if payloads:
             connection.insert(PAYLOADS, payloads)
-        usage, totals, by_user = collect(rows)
-        connection.add(USAGE, usage)
-        connection.add(TOTALS, totals)
-        connection.add(USAGE_BY_USER, by_user)
+        for sheet, sums in collect(rows):
+            connection.add(sheet, sums)
         for sheet, sums in counters:
             connection.add(sheet, sums)
 

@@ -12,22 +12,42 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from mainspring.ledger.queries import Piece
-from mainspring.ledger.tables import BOUNDS_US, COUNTS, DAY, GRAINS, HISTOGRAM, HOUR, MINUTE, SUMS
+from mainspring.ledger.tables import (
+    ATTEMPTS,
+    BOUNDS_US,
+    COUNTS,
+    DAY,
+    FIRST_TOKENS,
+    GRAINS,
+    HISTOGRAM,
+    HOUR,
+    MINUTE,
+    SUMS,
+    TOTALS,
+    TOTALS_WHOLE,
+    USAGE,
+    USAGE_BY_USER,
+    USAGE_WHOLE,
+)
 from mainspring.ledger.types import UsageRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from mainspring.ledger.types import Inference
+    from mainspring.store.types import Sheet
 
 _DAY_US = 86_400_000_000
 _MINUTE_MS = 60_000
 _DAY_MINUTES = 1440
-#: Where the sum of squares of latencies stands in a list of sums, where the histogram and the other squares begin.
+#: Where the sum of squares of latencies stands in a list of sums, and where what comes after it begins.
 _LATENCY_SQ = len(COUNTS)
-_HISTOGRAM = _LATENCY_SQ + 1
-_SQUARES = _HISTOGRAM + len(HISTOGRAM)
+_ATTEMPTS = _LATENCY_SQ + 1
+_HISTOGRAM = _ATTEMPTS + len(ATTEMPTS)
+_FIRST_TOKENS = _HISTOGRAM + len(HISTOGRAM)
+_SQUARES = _FIRST_TOKENS + len(FIRST_TOKENS)
 _EMPTY = [0] * len(SUMS)
+_FIRST_TOKEN_COUNT = COUNTS.index("first_tokens")
 #: Rows for one table: key columns, then sums.
 Rows = list[list[Any]]
 
@@ -46,11 +66,11 @@ def millisecond(request_id: str) -> int:
     return int(request_id[:8] + request_id[9:13], 16)
 
 
-def collect(rows: Iterable[Inference]) -> tuple[Rows, Rows, Rows]:
+def collect(rows: Iterable[Inference]) -> list[tuple[Sheet, Rows]]:
     """The counters that a group of rows adds to.
 
     Returns:
-        Rows for `USAGE`, `TOTALS` and `USAGE_BY_USER`, each sorted by key with every key once.
+        Rows for `usage_rollups`, `usage_totals` and `usage_by_user`, each sorted by key with every key once.
     """
     minutes: dict[tuple[Any, ...], Any] = {}
     users: dict[tuple[Any, ...], list[Any]] = {}
@@ -66,24 +86,32 @@ def collect(rows: Iterable[Inference]) -> tuple[Rows, Rows, Rows]:
         if user_sums is None:
             user_sums = users[user] = [*_EMPTY]
         _count(row, sums, user_sums)
+        _count_attempts(row, key, minutes)
     tenants: dict[tuple[Any, ...], Any] = {}
     for key, sums in minutes.items():
         _put(tenants, key[:2], sums)
-    return (
-        _by_grain(minutes, (DAY, HOUR, MINUTE), len(SUMS)),
-        _by_grain(tenants, (HOUR, MINUTE), _SQUARES),
-        [[*key, *users[key][:_HISTOGRAM]] for key in sorted(users)],
-    )
+    usage, totals = _by_grain(minutes, (DAY, HOUR, MINUTE)), _by_grain(tenants, (HOUR, MINUTE))
+    by_user = [[*key, *users[key][:_ATTEMPTS]] for key in sorted(users)]
+    if any(sums[_FIRST_TOKEN_COUNT] for sums in tenants.values()):
+        for sums in totals:
+            del sums[TOTALS.keys + _SQUARES :]
+        return [(USAGE, usage), (TOTALS, totals), (USAGE_BY_USER, by_user)]
+    # Without a stream, a third of the columns would be noughts.
+    for sums in usage:
+        del sums[USAGE.keys + _FIRST_TOKENS : USAGE.keys + _SQUARES]
+    for sums in totals:
+        del sums[TOTALS.keys + _FIRST_TOKENS :]
+    return [(USAGE_WHOLE, usage), (TOTALS_WHOLE, totals), (USAGE_BY_USER, by_user)]
 
 
-def _by_grain(minutes: dict[tuple[Any, ...], Sequence[Any]], grains: Sequence[int], width: int) -> Rows:
-    """Sums by minute as rows by each grain, sorted by key, with the first `width` sums."""
+def _by_grain(minutes: dict[tuple[Any, ...], Sequence[Any]], grains: Sequence[int]) -> Rows:
+    """Sums by minute as rows by each grain, sorted by key."""
     wide: dict[tuple[Any, ...], Sequence[Any]] = {}
     for key, sums in minutes.items():
         seconds, names = key[0] * MINUTE, key[1:]
         for grain in grains:
             _put(wide, (grain, seconds // grain * grain * 1_000_000, *names), sums)
-    return [[*key, *wide[key][:width]] for key in sorted(wide)]
+    return [[*key, *wide[key]] for key in sorted(wide)]
 
 
 def _put(groups: dict[Any, Sequence[Any]], group: Any, sums: Sequence[Any]) -> None:
@@ -123,15 +151,32 @@ def _count(row: Inference, sums: list[Any], user_sums: list[Any]) -> None:
         first_us or 0,
         latency_us * latency_us / 1e6,
     )
-    sums[:_HISTOGRAM] = map(add, sums, counts)
-    user_sums[:_HISTOGRAM] = map(add, user_sums, counts)
+    sums[:_ATTEMPTS] = map(add, sums, counts)
+    user_sums[:_ATTEMPTS] = map(add, user_sums, counts)
     sums[_HISTOGRAM + bisect_right(BOUNDS_US, latency_us)] += 1
-    if first_us:
+    if first_us is not None:
+        sums[_FIRST_TOKENS + bisect_right(BOUNDS_US, first_us)] += 1
         sums[_SQUARES] += first_us * first_us / 1e6
     if output:
         sums[_SQUARES + 1] += output * output
     if cost:
         sums[_SQUARES + 2] += cost * cost
+
+
+def _count_attempts(row: Inference, key: tuple[Any, ...], minutes: dict[tuple[Any, ...], Any]) -> None:
+    """Add the calls of one row to the sums of the targets that were called."""
+    for attempt in row.attempts:
+        if (outcome := attempt.outcome) == "cancelled":
+            continue
+        called = key
+        if attempt.provider != row.provider or (outcome != "ok" and attempt.model != row.model):
+            called = (*key[:4], attempt.provider, attempt.model)  # it did not become the answer
+            if called not in minutes:
+                minutes[called] = [*_EMPTY]
+        sums = minutes[called]
+        sums[_ATTEMPTS] += 1
+        if outcome != "ok" and attempt.is_error:
+            sums[_ATTEMPTS + 1] += 1
 
 
 def cover(since_us: int, until_us: int) -> Iterator[Piece]:
@@ -155,7 +200,7 @@ def _cover(low: int, high: int, grains: Sequence[int]) -> Iterator[Piece]:
 
 
 def summarise(sums: Sequence[Any], *, group: str | None = None, bucket_us: int | None = None) -> UsageRow:
-    """A row of usage from sums; without the histogram at their end there are no percentiles."""
+    """A row of usage from sums; without the histograms at their end there are no percentiles."""
     count = {name: int(value) for name, value in zip(COUNTS, sums, strict=False)}
     requests, first_tokens = count["requests"], count.pop("first_tokens")
     latency_ms, first_ms = count.pop("latency_us") / 1000, count.pop("first_token_us") / 1000
@@ -165,10 +210,19 @@ def summarise(sums: Sequence[Any], *, group: str | None = None, bucket_us: int |
         row.latency_sd_ms = _deviation(requests, latency_ms, float(sums[_LATENCY_SQ]))
     if first_tokens:
         row.first_token_mean_ms = first_ms / first_tokens
-    histogram = [int(value) for value in sums[_HISTOGRAM:_SQUARES]]
-    if any(histogram):
-        row.p50_ms, row.p95_ms, row.p99_ms = (percentile(histogram, share) for share in (0.5, 0.95, 0.99))
+    if len(sums) > _ATTEMPTS:
+        row.attempts, row.attempt_errors = int(sums[_ATTEMPTS]), int(sums[_ATTEMPTS + 1])
+    row.p50_ms, row.p95_ms, row.p99_ms = _percentiles(sums[_HISTOGRAM:_FIRST_TOKENS])
+    row.first_token_p50_ms, row.first_token_p95_ms, row.first_token_p99_ms = _percentiles(
+        sums[_FIRST_TOKENS:_SQUARES]
+    )
     return row
+
+
+def _percentiles(counts: Sequence[Any]) -> tuple[float | None, ...]:
+    """The 50th, 95th and 99th; None where there is nothing."""
+    histogram = [int(value) for value in counts]
+    return tuple(percentile(histogram, share) if any(histogram) else None for share in (0.5, 0.95, 0.99))
 
 
 def _deviation(count: int, total: float, squares: float) -> float | None:

@@ -34,8 +34,13 @@ COUNTS = (
 HISTOGRAM = tuple(f"h{n:02d}" for n in range(len(BOUNDS_US) + 1))
 #: Further sums of squares, for comparisons with an error margin: of milliseconds, tokens and nano-dollars.
 SQUARES = ("first_token_sq", "output_tokens_sq", "cost_sq")
+#: Calls to providers, and those that failed by the provider's doing. They stand under the target that was called: a
+#: call that another target made up for is in no row of its own.
+ATTEMPTS = ("attempts", "attempt_errors")
+#: Times to the first token of streams, with the bounds of the latency histogram.
+FIRST_TOKENS = tuple(f"f{n:02d}" for n in range(len(BOUNDS_US) + 1))
 #: All sums in order. The sum of squares of latencies is in milliseconds. Coarser tables hold the first ones only.
-SUMS = (*COUNTS, "latency_sq", *HISTOGRAM, *SQUARES)
+SUMS = (*COUNTS, "latency_sq", *ATTEMPTS, *HISTOGRAM, *FIRST_TOKENS, *SQUARES)
 
 #: Widths of the buckets of the rollups, in seconds, widest first. Totals are not kept by day.
 DAY, HOUR, MINUTE = GRAINS = (86_400, 3_600, 60)
@@ -77,26 +82,35 @@ PAYLOADS = Sheet(
 )
 
 
-def _sums(count: int) -> tuple[tuple[str, Kind], ...]:
-    return tuple((name, "real" if name.endswith("_sq") else "integer") for name in SUMS[:count])
+def _sums(names: tuple[str, ...]) -> tuple[tuple[str, Kind], ...]:
+    return tuple((name, "real" if name.endswith("_sq") else "integer") for name in names)
 
 
-USAGE = Sheet(
-    "usage_rollups",
-    _kinds(("grain", "bucket_us"), "integer") + _kinds(DIMENSIONS, "text") + _sums(len(SUMS)),
-    keys=2 + len(DIMENSIONS),
-)
+def _usage(names: tuple[str, ...]) -> Sheet:
+    keys = _kinds(("grain", "bucket_us"), "integer") + _kinds(DIMENSIONS, "text")
+    return Sheet("usage_rollups", keys + _sums(names), keys=len(keys))
+
+
+def _totals(names: tuple[str, ...]) -> Sheet:
+    keys = _kinds(("grain", "bucket_us"), "integer") + _kinds(("tenant",), "text")
+    return Sheet("usage_totals", keys + _sums(names), keys=len(keys))
+
+
+_WHOLE = (*COUNTS, "latency_sq", *ATTEMPTS, *HISTOGRAM)
+
+#: By every combination of the dimensions; and what is written of a group without a stream.
+USAGE = _usage(SUMS)
+USAGE_WHOLE = _usage((*_WHOLE, *SQUARES))
 
 #: By tenant only: charts over long times read these few rows instead of every combination of the dimensions.
-TOTALS = Sheet(
-    "usage_totals",
-    _kinds(("grain", "bucket_us"), "integer") + _kinds(("tenant",), "text") + _sums(len(SUMS) - len(SQUARES)),
-    keys=3,
-)
+TOTALS = _totals((*_WHOLE, *FIRST_TOKENS))
+TOTALS_WHOLE = _totals(_WHOLE)
 
 #: By UTC day, without a histogram: users are many.
 USAGE_BY_USER = Sheet(
     "usage_by_user",
-    _kinds(("bucket_us",), "integer") + _kinds(("tenant", "key_id", "user"), "text") + _sums(len(COUNTS) + 1),
+    _kinds(("bucket_us",), "integer")
+    + _kinds(("tenant", "key_id", "user"), "text")
+    + _sums(SUMS[: len(COUNTS) + 1]),
     keys=4,
 )

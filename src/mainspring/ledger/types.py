@@ -7,6 +7,9 @@ from typing import Any, Literal
 import msgspec
 
 UsageSource = Literal["provider", "estimated"]
+#: Statuses of a refusal that say that the request itself is wrong: any other provider would say the same.
+CALLERS_FAULT = frozenset({400, 405, 413, 414, 415, 422, 431})
+_CALLERS_ERRORS = frozenset({"invalid_request", "context_length_exceeded", "no_target_fits"})
 Outcome = Literal["ok", "refused", "unreachable", "timeout", "protocol", "cut", "cancelled", "failed"]
 
 
@@ -43,6 +46,13 @@ class Attempt(msgspec.Struct, omit_defaults=True):
     key: str | None = None
     hedge: bool = False
     cost_nusd: int | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it failed by the provider's doing, not the caller's."""
+        if self.outcome == "refused":
+            return self.status not in CALLERS_FAULT
+        return self.outcome not in {"ok", "cancelled"} and self.error not in _CALLERS_ERRORS
 
 
 class Inference(msgspec.Struct, kw_only=True):
@@ -152,6 +162,8 @@ class UsageRow(msgspec.Struct, kw_only=True):
     """Sums over a group or an interval.
 
     `cost_nusd` sums known costs; `unpriced` counts the answers whose price is unknown. Latencies are milliseconds.
+    `attempts` are calls to providers that were not cancelled, `attempt_errors` those of them that failed by the
+    provider's doing, whether or not another call made up for them; both are 0 by user and by key.
     """
 
     group: str | None = None
@@ -172,4 +184,9 @@ class UsageRow(msgspec.Struct, kw_only=True):
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    attempts: int = 0
+    attempt_errors: int = 0
     first_token_mean_ms: float | None = None
+    first_token_p50_ms: float | None = None
+    first_token_p95_ms: float | None = None
+    first_token_p99_ms: float | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mainspring.store.types import Dialect
 
 #: The newest revision. `python -m mainspring.store.migrations` prints the SQL that leads there.
-HEAD = "0005"
+HEAD = "0006"
 
 #: The revision that a database is at; no row before the first.
 VERSION = "SELECT version_num FROM alembic_version"

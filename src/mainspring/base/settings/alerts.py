@@ -15,11 +15,15 @@ Metric = Literal[
     "tokens",
     "requests",
     "error_rate",
+    "attempt_error_rate",
     "latency_mean",
     "latency_p50",
     "latency_p95",
     "latency_p99",
     "first_token_mean",
+    "first_token_p50",
+    "first_token_p95",
+    "first_token_p99",
     "budget",
     "provider_health",
     "secret_age",
@@ -31,16 +35,20 @@ WINDOWED: tuple[Metric, ...] = (
     "tokens",
     "requests",
     "error_rate",
+    "attempt_error_rate",
     "latency_mean",
     "latency_p50",
     "latency_p95",
     "latency_p99",
     "first_token_mean",
+    "first_token_p50",
+    "first_token_p95",
+    "first_token_p99",
 )
 #: Whose thresholds are times: a number of seconds, or a duration.
-_TIMES = ("latency_mean", "latency_p50", "latency_p95", "latency_p99", "first_token_mean", "secret_age")
+_TIMES = {"secret_age", *(metric for metric in WINDOWED if metric.startswith(("latency_", "first_token_")))}
 #: Whose thresholds are shares: 0.05 is 5 %.
-_SHARES = ("error_rate", "budget")
+_SHARES = ("error_rate", "attempt_error_rate", "budget")
 _DIMENSIONS = ("tenant", "route", "provider", "model", "feature")
 _NEEDS_BY_KIND = {"webhook": ("url",), "slack": ("url",), "email": ("host", "sender", "to")}
 _TAKES_BY_KIND = {
@@ -138,7 +146,7 @@ class RuleSettings(Section):
     min_requests: int | None = Field(
         default=None,
         ge=0,
-        description="Fewer requests in the window say nothing; 20 for rates and latencies, else 0.",
+        description="Fewer requests (attempts, where they are counted) in the window say nothing; 20 for rates and latencies, 5 for attempt_error_rate, else 0.",
     )
     tenant: str | None = Field(default=None, description="Only this tenant.")
     route: str | None = Field(default=None, description="Only this route.")
@@ -193,7 +201,7 @@ class RuleSettings(Section):
             value = getattr(self, name)
             if value is not None and self.amount(value) < 0:
                 raise ValueError(f"`{name}` cannot be negative; write it as a number from 0 up")
-        if self.metric in _SHARES and self.metric == "error_rate" and self.threshold > 1:
+        if self.metric in {"error_rate", "attempt_error_rate"} and self.threshold > 1:
             raise ValueError("an error rate is a share; write 0.05 for 5 %")
         if self.recover is not None:
             good = self.amount(self.recover)

@@ -111,7 +111,7 @@ async def _gather(ledger: Ledger, tenant: str | None, since: int, until: int, st
     )
     tops = []
     for (title, name), rows in zip(dimensions, groups, strict=True):
-        named = [row for row in rows if row.group]
+        named = [row for row in rows if row.group and row.requests]
         note = "since yesterday" if name == "user" else ""
         tops.append(Top(title, name, named[:_TOP], note))
     busiest = sorted((row for row in groups[0] if row.group), key=_tokens, reverse=True)[:_MODELS_SHOWN]

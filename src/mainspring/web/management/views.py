@@ -141,7 +141,9 @@ class FullAnswer(Answer, kw_only=True):
 class Usage(msgspec.Struct, kw_only=True):
     """Sums over a group (`group`), an interval (`time`, its start) or everything.
 
-    `cost_usd` sums known costs; `unpriced` counts the answers whose price is unknown.
+    `cost_usd` sums known costs; `unpriced` counts the answers whose price is unknown. `attempts` are calls to
+    providers, `attempt_errors` those that failed by the provider's doing, also where another call made up for them;
+    by provider and model they stand under the one that was called. By user and by key they are 0.
     """
 
     group: str | None
@@ -162,7 +164,12 @@ class Usage(msgspec.Struct, kw_only=True):
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
+    attempts: int
+    attempt_errors: int
     first_token_mean_ms: float | None
+    first_token_p50_ms: float | None
+    first_token_p95_ms: float | None
+    first_token_p99_ms: float | None
 
 
 def key_view(key: StoredKey) -> Key:
