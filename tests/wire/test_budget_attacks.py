@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 from tests.support.server import RunningServer, provider_config, running
 from tests.wire.test_budgets import Tenant
@@ -24,6 +27,13 @@ output_usd_per_mtok = 2.0
 [models."openai/gone+hang=headers"]
 input_usd_per_mtok = 1.0
 output_usd_per_mtok = 2.0
+[models."openai/free"]
+input_usd_per_mtok = 0
+output_usd_per_mtok = 0
+[routes.brief]
+targets = ["openai/attacked"]
+[routes.brief.timeouts]
+total = 1
 [routes.excused]
 targets = ["openai/gone+hang=headers"]
 [routes.excused.timeouts]
@@ -59,6 +69,14 @@ def sent(provider: ProviderServer, tenant: Tenant) -> dict[str, Any]:
     """The body of the last call upstream."""
     body: dict[str, Any] = json.loads(provider.requests(tenant.mark)[-1].body)
     return body
+
+
+def nearly_spent(tenant: Tenant, provider: ProviderServer) -> dict[str, Any]:
+    """A budget with a queue, and too little left in it for another call with `max_tokens=600`."""
+    budget = tenant.budget(usd=0.002, policy="queue", queue_seconds=60)
+    provider.script("attacked", "words=500")
+    assert tenant.ask(MODEL, max_tokens=600).status_code == 200
+    return budget
 
 
 @pytest.mark.parametrize(
@@ -142,3 +160,45 @@ def test_what_it_took_until_a_message_stood_in_is_counted(tenant: Tenant) -> Non
     assert cost > 0
     assert tenant.standing(budget)["spent_usd"] == tenant.standing(by_model)["spent_usd"] == cost
     assert agrees(tenant)
+
+
+def test_who_leaves_the_queue_leaves_it_at_once(tenant: Tenant, provider: ProviderServer) -> None:
+    crowded = Tenant(tenant.server, concurrency=1)
+    nearly_spent(crowded, provider)
+    calls = len(provider.requests(crowded.mark))
+    with pytest.raises(httpx2.ReadTimeout):
+        httpx2.post(
+            tenant.server.url + "/v1/chat/completions",
+            json={"model": MODEL, "max_tokens": 600, "messages": [{"role": "user", "content": crowded.mark}]},
+            headers={"authorization": f"Bearer {crowded.key}"},
+            timeout=0.5,
+            trust_env=False,
+        )
+    assert tenant.server.wait_rows(1, 5, tenant=crowded.name, status="error")[0]["status"] == 499
+    assert crowded.ask("openai/free", max_tokens=5).status_code == 200  # its place is free
+    assert len(provider.requests(crowded.mark)) == calls + 1
+
+
+def test_nobody_waits_longer_for_room_than_the_request_has(tenant: Tenant, provider: ProviderServer) -> None:
+    nearly_spent(tenant, provider)
+    began = time.monotonic()
+    refused = tenant.ask("brief", max_tokens=600)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert 0.9 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("way", ["raised", "deleted"])
+def test_a_queue_ends_when_the_cap_is_raised_or_gone(
+    tenant: Tenant, provider: ProviderServer, way: str
+) -> None:
+    budget = nearly_spent(tenant, provider)
+    found: list[int] = []
+    waiting = threading.Thread(target=lambda: found.append(tenant.ask(MODEL, max_tokens=600).status_code))
+    waiting.start()
+    time.sleep(0.6)
+    assert not found
+    client, path = tenant.server.client, f"/api/v1/budgets/{budget['id']}"
+    changed = client.patch(path, json={"usd": 1}) if way == "raised" else client.delete(path)
+    assert changed.is_success
+    waiting.join(4)
+    assert found == [200]

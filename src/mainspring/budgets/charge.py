@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from mainspring.base.clock import monotonic
@@ -91,7 +92,13 @@ class Charge:
         self.holds: list[Hold] = []
 
     async def cover(
-        self, provider: str, model: str, bounds: Bounds, rates: tuple[Rates, ...] | None
+        self,
+        provider: str,
+        model: str,
+        bounds: Bounds,
+        rates: tuple[Rates, ...] | None,
+        *,
+        until: float = math.inf,
     ) -> int | None:
         """Reserve the most that a call can cost, in every budget that is about it, or nothing.
 
@@ -102,6 +109,7 @@ class Charge:
             model: its model.
             bounds: the most that the call can use.
             rates: what the model costs; None unknown.
+            until: when the request has no time left to wait for room, in monotonic seconds.
 
         Returns:
             The limit that must be written into the request, where it had none and needs one.
@@ -140,9 +148,8 @@ class Charge:
         try:
             for entry, lease in leases:
                 money, tokens = entry.amounts(nusd, prompt + output)
-                if not lease.take(money, tokens, now):
-                    await self._wait(entry, lease, money, tokens)
-                hold.parts.append((lease, money, tokens))
+                if lease.take(money, tokens, now) or await self._wait(entry, lease, money, tokens, until):
+                    hold.parts.append((lease, money, tokens))
         except BaseException:  # whatever it was, what the other budgets gave is given back
             hold.release()
             raise
@@ -163,10 +170,10 @@ class Charge:
             hold.release()
         self.holds.clear()
 
-    async def _wait(self, entry: Entry, lease: Lease, nusd: int, tokens: int) -> None:
-        """Get what is not there yet."""
+    async def _wait(self, entry: Entry, lease: Lease, nusd: int, tokens: int, until: float) -> bool:
+        """Get what is not there yet. False is that the budget is gone, so that nothing is needed."""
         policy = entry.budget
-        deadline = monotonic() + (policy.queue_seconds if policy.policy == "queue" else 0.0)
+        deadline = min(until, monotonic() + (policy.queue_seconds if policy.policy == "queue" else 0.0))
         asked = 0
         while True:
             now = monotonic()
@@ -179,7 +186,9 @@ class Charge:
                 await asyncio.sleep(min(_QUEUE_STEP, deadline - now))
                 asked = 0
             if lease.take(nusd, tokens, monotonic()):
-                return
+                return True
+            if self._budgets.index.entries.get(policy.id) is not entry:
+                return False
 
     def _bound(
         self, hold: Hold, bounds: Bounds, rates: tuple[Rates, ...], leases: list[tuple[Entry, Lease]]

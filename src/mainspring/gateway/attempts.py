@@ -76,7 +76,7 @@ class Attempts(Calls[_Answer]):
 
     async def _next(self) -> tuple[Target, Provider, str] | None:
         """The next target that may be asked now, and what health says to that; None where there is none."""
-        upstreams, exchange = self._upstreams, self._exchange
+        upstreams = self._upstreams
         for target in tuple(self._remaining):
             self._may_go_on()
             provider = upstreams.providers.get(target.provider)
@@ -87,15 +87,34 @@ class Attempts(Calls[_Answer]):
             admitted = upstreams.health.admits(target)
             self._remaining.remove(target)
             try:
-                await reserve(exchange, target)
-            except BudgetExceeded as error:  # another may cost less
-                self._failures.append((target, error))
+                await self._reserve(target)
+                self._may_go_on()
+            except MainspringError as error:
                 if admitted == "probe":
                     upstreams.health.let_go(target, began=upstreams.health.began(target))
+                if not isinstance(error, BudgetExceeded):
+                    raise
+                self._failures.append((target, error))  # another may cost less
                 continue
-            self._may_go_on()
             return target, provider, admitted
         return None
+
+    async def _reserve(self, target: Target) -> None:
+        """Set aside what a call may cost; a caller who leaves ends the wait for room."""
+        exchange = self._exchange
+        if exchange.cover is None:
+            return
+        exchange.deadline = 0.0  # how long it is waited for, the budget says
+        exchange.interruptible = True
+        try:
+            await reserve(exchange, target)
+        except asyncio.CancelledError:
+            reason = exchange.interruption()
+            if reason is None:
+                raise
+            raise reason from None
+        finally:
+            exchange.interruptible = False
 
     def _may_go_on(self) -> None:
         """Raise where no further call may go out: the caller has left, or all of the time is up."""
@@ -225,7 +244,7 @@ class Attempts(Calls[_Answer]):
         admitted = self._upstreams.health.admits(target)
         if admitted == "open" or provider.ready(target.model) > 0:
             raise self._verdict()
-        await reserve(self._exchange, target)
+        await self._reserve(target)
         self._may_go_on()
         return await self._attempt(target, provider, admitted)
 

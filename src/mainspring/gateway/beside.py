@@ -250,6 +250,8 @@ class Calls(Generic[_Answer]):
                 trial.let_go()
             else:
                 trial.outrun()
+        elif isinstance(side.error, ProviderTimeout) and trial is not None:
+            lose(exchange, trial)
         task.cancel()
 
     def _seconds(self) -> float:

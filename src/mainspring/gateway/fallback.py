@@ -113,10 +113,6 @@ class Fallback:
             plan = other
         raise error
 
-    def close(self) -> None:
-        """Start no more heuristics."""
-        self._heuristics.close()
-
     def _plan(self, exchange: Exchange, error: MainspringError) -> Plan | None:
         """The plan that failed; None where nothing may stand in for it."""
         if exchange.left is not None or not another_target_may_cure(error):
@@ -151,6 +147,7 @@ class Fallback:
 
     async def _ask(self, heuristic: str, exchange: Exchange, error: MainspringError) -> str | None:
         """Ask a heuristic; a caller who leaves ends the wait."""
+        exchange.deadline = 0.0  # that of the targets has passed; a heuristic has a time of its own
         exchange.interruptible = True
         try:
             return await self._heuristics.ask(heuristic, exchange, error.code)

@@ -12,7 +12,8 @@ import asyncio
 import importlib
 import inspect
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 #: A heuristic is what is quick and always works: one that takes longer counts as having no answer.
 _SECONDS = 5.0
-#: So many may run at once. One that never ends keeps its thread.
-_THREADS = 8
+#: So many may run at once. One that never ends keeps its place.
+_AT_ONCE = 8
 
 
 class HeuristicRequest(msgspec.Struct, frozen=True):
@@ -71,34 +72,61 @@ class Heuristics:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._functions = {name: _load(name) for name in names}
-        self._threads = (
-            ThreadPoolExecutor(_THREADS, thread_name_prefix="heuristic") if self._functions else None
-        )
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        #: Those that nobody waits for any more, and that have not come to their end.
+        self._given_up = 0
 
     async def ask(self, name: str, exchange: Exchange, error: str) -> str | None:
         """The answer of a heuristic; None where it has none, fails, or takes too long."""
-        assert self._threads is not None, "a name that is asked for was loaded"
-        function, request = self._functions[name], _request(exchange, error)
-        work = asyncio.get_running_loop().run_in_executor(self._threads, _call, function, request)
+        if self._given_up >= _AT_ONCE:
+            _log.error("heuristics_hang", heuristic=name, running=self._given_up)
+            return None
         try:
             async with asyncio.timeout(_SECONDS):
-                text = await work
+                text, failure = await self._run(self._functions[name], _request(exchange, error))
         except TimeoutError:
             _log.error("heuristic_too_slow", heuristic=name, seconds=_SECONDS)
             return None
-        except Exception as failure:  # noqa: BLE001 - it is somebody else's code, and the request has failed already
+        if failure is not None:
             # Its words may quote the conversation.
             _log.error("heuristic_failed", heuristic=name, error=type(failure).__name__)
             return None
-        if text is not None and not isinstance(text, str):
+        if text is not None and not _is_text(text):
             _log.error("heuristic_returned_no_text", heuristic=name, returned=type(text).__name__)
             return None
         return text or None
 
-    def close(self) -> None:
-        """Take no more work; what runs may end."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+    async def _run(
+        self, function: Callable[[HeuristicRequest], Any], request: HeuristicRequest
+    ) -> tuple[Any, BaseException | None]:
+        """What it returns, or what it raises."""
+        await self._places.acquire()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+        def done(answer: Any, failure: BaseException | None) -> None:
+            self._places.release()
+            if outcome.done():
+                self._given_up -= 1
+            else:
+                outcome.set_result((answer, failure))
+
+        def work() -> None:
+            answer, failure = None, None
+            try:
+                answer = _call(function, request)
+            except BaseException as raised:  # noqa: BLE001 - somebody else's code: its `sys.exit` must not be ours
+                failure = raised
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(done, answer, failure)
+
+        # A thread of a pool would be waited for at the end of the process, and one that hangs has no end.
+        threading.Thread(target=work, name="heuristic", daemon=True).start()
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            self._given_up += 1
+            raise
 
 
 def _load(name: str) -> Callable[[HeuristicRequest], Any]:
@@ -118,7 +146,7 @@ def _load(name: str) -> Callable[[HeuristicRequest], Any]:
         raise ConfigError(
             f"fallback.heuristic {name!r}: the module has no {function!r}.", remedy="Correct the name."
         ) from None
-    except Exception as error:  # it is somebody else's code: whatever it raises, the sentence is about that
+    except (Exception, SystemExit) as error:  # somebody else's code: the sentence is about whatever it raises
         raise ConfigError(
             f"fallback.heuristic {name!r}: importing it fails with {type(error).__name__}: {error}.",
             remedy="Correct the module.",
@@ -131,6 +159,14 @@ def _load(name: str) -> Callable[[HeuristicRequest], Any]:
 def _call(function: Callable[[HeuristicRequest], Any], request: HeuristicRequest) -> Any:
     answer = function(request)
     return asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer
+
+
+def _is_text(answer: Any) -> bool:
+    """Whether it is a text that can be sent."""
+    try:
+        return isinstance(answer, str) and bool(answer.encode()) is bool(answer)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 async def _awaited(answer: Any) -> Any:

@@ -143,7 +143,9 @@ class Cover:
         if exchange.content_sent:  # the rest of a stream: what was said goes in once more
             base = base._replace(prompt=base.prompt + exchange.response_bytes)
         rates = purse.prices.rates(target.provider, target.model)
-        limit = await self.charge.cover(target.provider, target.model, base, rates)
+        assert exchange.timeouts is not None, "plan comes first"
+        until = exchange.received + exchange.timeouts.total
+        limit = await self.charge.cover(target.provider, target.model, base, rates, until=until)
         if limit is not None:
             self.limits[target] = limit
 

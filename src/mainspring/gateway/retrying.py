@@ -20,30 +20,30 @@ class Budget:
     """Extra calls that a route may make: at most a share of its requests, and a few more at the start.
 
     Args:
-        share: earned by each request.
+        share: earned by each request; a new configuration may change it.
         reserve: what is there at the start.
     """
 
-    __slots__ = ("_left", "_most", "_share")
+    __slots__ = ("_left", "_most", "share")
 
     def __init__(self, share: float, reserve: float = RESERVE) -> None:
-        self._share = share
+        self.share = share
         self._left = reserve if share else 0.0
         self._most = max(MOST, reserve)
 
     @property
     def empty(self) -> bool:
         """Whether no extra call can be paid."""
-        return self._left < 1.0
+        return self._left < 1.0 or not self.share
 
     def earn(self) -> None:
         """A request came."""
         if self._left < self._most:
-            self._left += self._share
+            self._left += self.share
 
     def take(self) -> bool:
-        """Pay an extra call; False where there is nothing left to pay it with."""
-        if self._left < 1.0:
+        """Pay an extra call; False where there is nothing left to pay it with, or none is allowed any more."""
+        if self.empty:
             return False
         self._left -= 1.0
         return True

@@ -92,11 +92,14 @@ class Gateway:
         """Begin to watch."""
         self.watch.start()
 
+    def adopt(self, before: Gateway) -> None:
+        """Go on with what is left of the extra calls of the gateway that this one replaces."""
+        self._upstreams.adopt(before._upstreams)
+
     async def close(self) -> None:
         """Stop watching; open exchanges have been drained by then."""
         await self.watch.close()
         await self._upstreams.close()
-        self._fallback.close()
 
     async def handle(self, exchange: Exchange) -> None:
         """Take a request all the way to its answer or its error. Raises nothing but a cancellation from outside."""

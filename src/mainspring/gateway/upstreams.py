@@ -38,6 +38,7 @@ class Upstreams:
         found = self._budgets.get(name)
         if found is None:
             found = self._budgets[name] = Budget(plan.retry.budget)
+        found.share = plan.retry.budget
         return found
 
     def hedges(self, plan: Plan) -> Budget:
@@ -47,7 +48,12 @@ class Upstreams:
         found = self._hedges.get(name)
         if found is None:
             found = self._hedges[name] = Budget(plan.hedge.max_share, _FIRST_HEDGES)
+        found.share = plan.hedge.max_share
         return found
+
+    def adopt(self, before: Upstreams) -> None:
+        """Go on with the budgets of the one that this replaces: an edit of the configuration earns no extra calls."""
+        self._budgets, self._hedges = before._budgets, before._hedges
 
     def is_well(self, target: Target) -> bool:
         """Whether a target may be asked now, without being its probe."""

@@ -131,7 +131,7 @@ def _check_routes(settings: Settings) -> None:
     providers, health = Providers(settings, Secrets(tell=False)), Health()
     router = Router(settings, providers, health)
     try:
-        Fallback(settings, router, Upstreams(providers, health)).close()
+        Fallback(settings, router, Upstreams(providers, health))
     except ConfigError as error:
         error.place = next(
             (

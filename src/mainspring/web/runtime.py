@@ -254,6 +254,7 @@ class Runtime:
         before = (self.gateway, self.providers) if self._serves else None
         if before is not None:
             providers.adopt(before[1])
+            gateway.adopt(before[0])
         providers.apply(self.drains)
         self.secrets.reread_seconds, self.ages.old_days = (
             settings.secrets.reread_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -44,6 +45,19 @@ def number(request):
 def slow(request):
     time.sleep(1.5)
     return "too late"
+
+def steady(request):
+    time.sleep(0.3)
+    return "in time"
+
+def leaving(request):
+    raise SystemExit(3)
+
+def giving_up(request):
+    raise asyncio.CancelledError
+
+def half(request):
+    return "a \\ud800 b"
 
 not_a_function = 3
 """
@@ -156,6 +170,9 @@ async def test_a_route_that_fails_too_falls_back_further() -> None:
         ("nothing", "We are sorry.", b"message"),
         ("broken", "We are sorry.", b"message"),
         ("number", "We are sorry.", b"message"),
+        ("leaving", "We are sorry.", b"message"),
+        ("giving_up", "We are sorry.", b"message"),
+        ("half", "We are sorry.", b"message"),
     ],
 )
 async def test_a_heuristic_of_ones_own(
@@ -179,6 +196,36 @@ async def test_a_heuristic_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) 
         sink, _ = await at.ask()
         assert sink.status == 502
         assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_heuristic_has_its_own_time_after_that_of_the_targets(*, stream: bool) -> None:
+    fallback = {"heuristic": "own_heuristics:steady", "message": "We are sorry."}
+    route: Any = {"fallback": fallback, "timeouts": {"first_token": 0.2, "total": 0.2}}
+    async with bench(ScriptedProvider("one", [5.0, ANSWER]), route=route) as at:
+        sink, exchange = await at.ask(stream=stream)
+        assert (sink.status, exchange.degraded) == (200, "heuristic")
+        assert b"in time" in sink.body
+
+
+async def test_heuristics_that_hang_take_no_more_time_than_their_places(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mainspring.gateway.heuristics._SECONDS", 0.2)
+    monkeypatch.setattr("mainspring.gateway.heuristics._AT_ONCE", 2)
+    fallback = {"heuristic": "own_heuristics:slow", "message": "We are sorry."}
+    route: Any = {"fallback": fallback, "retry": {"attempts": 1}}
+    async with bench(ScriptedProvider("one", [AWAY]), route=route) as at:
+        await asyncio.gather(*[at.ask() for _ in range(5)])
+        began = time.monotonic()
+        sink, _ = await at.ask()
+        assert sink.headers[b"x-mainspring-degraded"] == b"message"
+        assert time.monotonic() - began < 0.1
+        assert "heuristics_hang" in capsys.readouterr().out
+        await asyncio.sleep(1.6)  # they have come to their end, and their places are free
+        began = time.monotonic()
+        await at.ask()
+        assert time.monotonic() - began >= 0.2
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,18 @@ async def test_a_probe_costs_the_caller_no_time(stream: bool) -> None:
         sink, _ = await at.ask(stream=stream)
         assert sink.headers[b"x-mainspring-provider"] == b"one"
         assert all(reply.closed for reply in one.replies)
+
+
+async def test_a_probe_that_was_silent_to_its_end_is_paid_too() -> None:
+    one, two = ScriptedProvider("one", *[[refused(500)]] * 5, [30.0]), ScriptedProvider("two", [ANSWER])
+    async with bench(one, two, models=prices()) as at:
+        while at.gateway.health.wait(at.gateway.planner.plan("one/m", None).targets[0]) == 0:  # type: ignore[arg-type] # a direct name asks nothing
+            await at.ask()
+        await asyncio.sleep(1.1)
+        two._scripts = [[1.5, ANSWER]]
+        sink, exchange = await at.ask()
+        assert sink.headers[b"x-mainspring-provider"] == b"two"
+        probe, answer = exchange.attempts
+        assert (probe.outcome, answer.outcome) == ("timeout", "ok")
+        assert probe.cost_nusd
+        assert at.ledger.rows[-1].cost_nusd == 10_000 + probe.cost_nusd

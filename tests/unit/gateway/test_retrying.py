@@ -6,7 +6,9 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.gateway import ScriptedProvider, bench
 
+from mainspring.base.errors import ProviderRefused
 from mainspring.gateway.retrying import MOST, RESERVE, Budget, pause
 
 
@@ -69,3 +71,21 @@ def test_pauses_are_spread_over_the_whole_time() -> None:
     drawn = sorted(pause(1, 1.0, None) for _ in range(1000))
     assert drawn[100] < 0.2
     assert drawn[900] > 0.8
+
+
+async def test_a_new_configuration_earns_no_extra_calls() -> None:
+    conflict = ProviderRefused("one answered 409", upstream_status=409, upstream_body=b"{}")
+    one = ScriptedProvider("one", [conflict])
+    async with bench(one, route={"retry": {"attempts": 2, "backoff": 0, "budget": 0.2}}) as at:
+        for _ in range(40):
+            await at.ask()
+        for _ in range(10):
+            async with bench(one, route={"retry": {"attempts": 2, "backoff": 0, "budget": 0.2}}) as later:
+                later.gateway.adopt(at.gateway)
+                await later.ask()
+        assert 50 + RESERVE < len(one.calls) <= 50 + RESERVE + 0.2 * 50
+        async with bench(one, route={"retry": {"attempts": 2, "backoff": 0, "budget": 0}}) as last:
+            last.gateway.adopt(at.gateway)
+            before = len(one.calls)
+            await last.ask()
+            assert len(one.calls) == before + 1

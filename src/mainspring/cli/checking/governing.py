@@ -72,7 +72,8 @@ async def budgets(runtime: Runtime) -> list[Finding]:
             f"budget {one.budget.id}",
             f"it has counted {_sum(one.nusd, one.tokens)} from {iso(one.bucket_us)} on,"
             f" but the ledger has {_sum(one.ledger_nusd, one.ledger_tokens)}",
-            "Keep a copy of the database and report it: this is a defect of Mainspring, or rows were deleted.",
+            "Keep a copy of the database and report it: this is a defect of Mainspring, or rows were changed by hand."
+            " A budget that is deleted and made anew counts from then on.",
         )
         for one in wrong[:_MOST]
     ]
