@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 #: These are about the key that a call was made with.
 _KEYS_FAULT = frozenset({401, 403, 429})
-#: The same target may answer these well a little later.
-_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+#: The same target may answer these well a little later, and errors of its own, such as those of proxies before it (520).
+_PASSING = frozenset({408, 409, 425, 429})
+_SERVER_ERROR = 500
+#: Errors of its own that stay: it cannot do this, in this version of HTTP, on this network.
+_LASTING = frozenset({501, 505, 511})
 #: Error types that no waiting cures, whatever their status.
 _SPENT = frozenset({"insufficient_quota", "billing_error", "credit_balance_too_low"})
 
@@ -64,7 +67,9 @@ def another_key_may_cure(error: MainspringError) -> bool:
 def a_repeat_may_cure(error: MainspringError) -> bool:
     """Whether the same target may, a little later. One that was silent for the whole of its time is not asked again."""
     if isinstance(error, ProviderRefused):
-        return error.upstream_status in _PASSING and error.upstream_type not in _SPENT
+        status = error.upstream_status
+        passes = status in _PASSING or (status >= _SERVER_ERROR and status not in _LASTING)
+        return passes and error.upstream_type not in _SPENT
     return isinstance(error, ProviderUnreachable | StreamCut)
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from mainspring.base.errors import MainspringError, ProviderRefused, RateLimited
+from mainspring.gateway.faults import a_repeat_may_cure
 from mainspring.providers.refusals import detail_of
-
-#: What a provider names its 429 when waiting does not help.
-_SPENT = frozenset({"insufficient_quota", "billing_error", "credit_balance_too_low"})
-#: Upstream statuses that a later try may cure.
-_PASSING = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 
 
 class Upstream(msgspec.Struct):
@@ -54,5 +50,5 @@ def headers_of(error: MainspringError, request_id: str) -> list[tuple[bytes, byt
 
 def _may_pass(error: MainspringError) -> bool:
     if isinstance(error, ProviderRefused):
-        return error.upstream_status in _PASSING and error.upstream_type not in _SPENT
+        return a_repeat_may_cure(error)
     return error.retryable
