@@ -14,6 +14,7 @@ from tests.wire.test_budgets import Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.provider_server import ProviderServer
 
@@ -202,3 +203,16 @@ def test_a_queue_ends_when_the_cap_is_raised_or_gone(
     assert changed.is_success
     waiting.join(4)
     assert found == [200]
+
+
+def test_the_first_request_after_a_start_is_cut_to_what_is_left(
+    tmp_path: Path, provider: ProviderServer
+) -> None:
+    with running(RunningServer(tmp_path, provider_config(provider.url) + CONFIG)) as server:
+        tenant = Tenant(server)
+        tenant.budget(usd=0.01)
+        provider.script("attacked", "words=4000")
+        assert tenant.ask(MODEL, max_tokens=4000).status_code == 200
+        server.restart()
+        assert tenant.ask(MODEL, max_tokens=None).status_code == 200
+        assert 256 <= sent(provider, tenant)["max_tokens"] < 1000

@@ -136,23 +136,27 @@ class Charge:
             (entry, entry.lease(entry.span(self._time_us).room_us, budgets.lender.leases))
             for entry in entries
         ]
-        hold = Hold(provider, model)
-        limit = self._bound(hold, bounds, rates or (), leases)
         correction = budgets.learned.correction(provider, model)
-        prompt = int(bounds.prompt * correction.prompt)
-        output = int(hold.output * correction.output) * bounds.choices
-        nusd = worst(rates, prompt, output, writes_cache=bounds.writes_cache) if rates else 0
         if lasting() >= budgets.lender.fence and budgets.lender.holds:
             await budgets.lender.renew()
-        now = monotonic()
-        try:
-            for entry, lease in leases:
-                money, tokens = entry.amounts(nusd, prompt + output)
-                if lease.take(money, tokens, now) or await self._wait(entry, lease, money, tokens, until):
-                    hold.parts.append((lease, money, tokens))
-        except BaseException:  # whatever it was, what the other budgets gave is given back
+        may_be_shorter = bounds.output is None and bounds.answers
+        while True:
+            hold = Hold(provider, model)
+            limit = self._bound(hold, bounds, rates or (), leases)
+            prompt = int(bounds.prompt * correction.prompt)
+            output = int(hold.output * correction.output) * bounds.choices
+            nusd = worst(rates, prompt, output, writes_cache=bounds.writes_cache) if rates else 0
+            try:
+                if await self._reserve(
+                    hold, leases, nusd, prompt + output, None if may_be_shorter else until
+                ):
+                    break
+            except BaseException:  # whatever it was, what the other budgets gave is given back
+                hold.release()
+                raise
+            # Now it is known how much there is, and how long the answer may be for that.
             hold.release()
-            raise
+            may_be_shorter = False
         self.holds.append(hold)
         return limit
 
@@ -169,6 +173,23 @@ class Charge:
         for hold in self.holds:
             hold.release()
         self.holds.clear()
+
+    async def _reserve(
+        self, hold: Hold, leases: list[tuple[Entry, Lease]], nusd: int, tokens: int, until: float | None
+    ) -> bool:
+        """Reserve in every budget. Where there is too little, wait as they say; or return False, if `until` is None."""
+        for entry, lease in leases:
+            part = entry.amounts(nusd, tokens)
+            if not lease.take(*part, monotonic()):
+                if until is None:
+                    if not lease.is_short(*part, monotonic()):
+                        await self._budgets.lender.more(lease, *part)
+                    if not lease.take(*part, monotonic()):
+                        return False
+                elif not await self._wait(entry, lease, *part, until):
+                    continue
+            hold.parts.append((lease, *part))
+        return True
 
     async def _wait(self, entry: Entry, lease: Lease, nusd: int, tokens: int, until: float) -> bool:
         """Get what is not there yet. False is that the budget is gone, so that nothing is needed."""

@@ -132,7 +132,8 @@ class Grant:
                 (names[2], _duration(reset_us)),
             )
             if anthropic:
-                when = iso(now_us() + int(reset_us))[:19] + "Z"
+                # Rounded up, so that it is whole again by then.
+                when = iso(now_us() + int(reset_us) + 999_999)[:19] + "Z"
                 headers += ((names[3], rule.most), (names[4], remaining), (names[5], when.encode()))
         return headers
 
