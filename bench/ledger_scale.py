@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DAY_US = 86_400_000_000
 DAYS = 30
 BATCH = 5_000
+#: As long as the console looks for a page, in seconds.
+PATIENCE = 0.03
 MODELS = [
     ("openai", "gpt-5-mini", 60),
     ("openai", "gpt-5", 15),
@@ -88,7 +90,8 @@ async def timed(name: str, question: Callable[[], Awaitable[Any]], rounds: int =
         result = await question()
         times.append((time.perf_counter() - start) * 1000)
     size = len(getattr(result, "items", result) or ()) if not isinstance(result, Inference) else 1
-    print(f"{name:58s} {min(times):8.1f} to {max(times):8.1f} ms  ({size} rows)")
+    more = ", not at the end yet" if getattr(result, "searched_us", None) is not None else ""
+    print(f"{name:58s} {min(times):8.1f} to {max(times):8.1f} ms  ({size} rows{more})")
 
 
 async def ask(ledger: Ledger, now: int) -> None:
@@ -133,11 +136,23 @@ async def ask(ledger: Ledger, now: int) -> None:
         "a rare user": LedgerFilter(user="user-12345"),
         "a key": LedgerFilter(key_id="tenant-3-key-2"),
         "a key with a rare model": LedgerFilter(key_id="tenant-0-key-0", model="mistral-small"),
+        "a busy user with a rare model": LedgerFilter(user="user-1", model="mistral-small"),
+        "a busy user with a model and a feature": LedgerFilter(user="user-1", model="strong", feature="chat"),
+        "a busy user, errors only": LedgerFilter(user="user-1", status="error"),
+        "a busy user of a small tenant": LedgerFilter(user="user-1", tenant="tenant-7"),
+        "a user with a model, a week": LedgerFilter(
+            user="user-30", model="strong", since_us=now - 7 * DAY_US
+        ),
+        "a key with a model and a feature": LedgerFilter(
+            key_id="tenant-7-key-3", model="strong", feature="chat"
+        ),
+        "good answers of a route and a tenant": LedgerFilter(status="ok", route="default", tenant="tenant-7"),
+        "what cannot be: another tenant's key": LedgerFilter(tenant="tenant-7", key_id="tenant-0-key-0"),
         "a day three weeks ago": LedgerFilter(since_us=old, until_us=old + DAY_US),
         "a feature, three weeks ago": LedgerFilter(feature="chat", since_us=old, until_us=old + DAY_US),
     }
     for name, where in filters.items():
-        await timed(f"page of {name}", lambda where=where: ledger.page(where))
+        await timed(f"page of {name}", lambda where=where: ledger.page(where, seconds=PATIENCE))
     middle = (await ledger.page(LedgerFilter(until_us=old))).items[0]
     await timed("page in the middle of the ledger", lambda: ledger.page(LedgerFilter(), after=middle.id))
     await timed("one answer by id", lambda: ledger.get(middle.id))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from mainspring.base.clock import monotonic
 from mainspring.base.ids import lowest_id
 from mainspring.ledger.tables import ATTEMPTS, COUNTS, DAY, DIMENSIONS, FIRST_TOKENS, HISTOGRAM, MINUTE
 from mainspring.ledger.types import Attempt, Feedback, Inference
@@ -24,16 +26,20 @@ _AT = {name: index for index, name in enumerate(_FIELDS)}
 _ATTEMPTS = msgspec.json.Decoder(list[Attempt])
 _FAILED = "(status >= 400 OR error IS NOT NULL)"
 _STATUS = {"ok": f"NOT {_FAILED} AND NOT cut", "error": _FAILED, "cut": "cut"}
-#: Columns whose index alone finds few rows, the most selective first; a query uses the first that it has.
+#: Columns that have an index, the most selective first as far as one can tell.
 _SELECTIVE = ("session", "user", "key_id")
 #: Answers that are in an index of their own, with their dimensions.
 _RARE_STATUS = ("error", "cut")
 #: The dimensions, the most selective first as far as one can tell.
 _RARE_FIRST = ("model", "feature", "route", "provider", "tenant")
 #: How many minutes with matches are looked up at first.
-_MINUTES = 100
+_MINUTES = 500
+#: Rows that one step of a search looks at, at first and at most.
+STEP, _LONGEST_STEP = 500, 2000
 _MINUTE_US = MINUTE * 1_000_000
-_GAP_US = 5 * _MINUTE_US
+_DAY_US = DAY * 1_000_000
+#: A query costs about as much as a look at so many rows.
+_WORTH = 200
 #: Where time ends for ids: the largest millisecond that they hold.
 FOREVER_US = ((1 << 48) - 1) * 1000
 
@@ -62,23 +68,56 @@ def get(connection: Connection, request_id: str, tenant: str | None) -> Inferenc
     return _inference(row)
 
 
-def page(connection: Connection, where: LedgerFilter, *, limit: int, before: str | None) -> list[Inference]:
-    """Up to `limit` answers with ids below `before`, newest first."""
+def page(
+    connection: Connection,
+    where: LedgerFilter,
+    *,
+    limit: int,
+    before: str | None,
+    seconds: float | None = None,
+    step: int = STEP,
+) -> tuple[list[Inference], str | None]:
+    """Up to `limit` answers with ids below `before`, newest first, and how far was looked if not to the end.
+
+    One index is walked backwards, a bounded number of its entries at a time. If the first of them do not give enough,
+    and the rollups can tell in which minutes there are matches at all, only those are looked at from there on.
+
+    Args:
+        connection: open.
+        where: the filter.
+        limit: how many answers.
+        before: an id; all of them if None.
+        seconds: for how long to begin new steps; None is until the end.
+        step: rows that the first step looks at.
+
+    Returns:
+        The answers; and, where the time was over before there were enough, the id below which nothing was looked at.
+    """
+    low, high = _ids(where)
+    high = high if before is None else min(high, before)
+    path = _path(connection, where, low, high, step)
+    until = math.inf if seconds is None else monotonic() + seconds
     found: list[Inference] = []
-    for low, high in _stretches(connection, where, before):
-        condition, parameters = _condition(where)
-        rows = connection.rows(
-            f"SELECT {_COLUMNS} FROM inferences WHERE id >= :low AND id < :high{condition}"
-            " ORDER BY id DESC LIMIT :limit",
-            low=low,
-            high=high,
-            limit=limit - len(found),
-            **parameters,
-        )
-        found += map(_inference, rows)
-        if len(found) == limit:
-            break
-    return found
+    most = step if path.rest else limit
+    ranges, steered = iter([(low, high)]), not path.dimensions
+    while (stretch := next(ranges, None)) is not None:
+        lower, upper = stretch
+        while lower < upper:
+            number, newest, last, rows = _step(connection, path, (lower, upper), most, limit - len(found))
+            found += rows
+            if len(found) == limit:
+                return found, None
+            upper = last if number == most else lower
+            if monotonic() >= until and (upper > lower or lower > low):
+                return found, upper
+            most = min(2 * most, _LONGEST_STEP) if number == most else most
+            if upper > lower and not steered:
+                steered = True
+                gap_us = (instant_of(newest) - instant_of(last)) * _WORTH // number
+                if gap_us < _DAY_US:
+                    ranges = _stretches(connection, path.dimensions, lower, upper, gap_us)
+                    break
+    return found, None
 
 
 def after(connection: Connection, where: LedgerFilter, *, limit: int, last: str) -> list[Inference]:
@@ -263,29 +302,100 @@ def _condition(where: LedgerFilter, *, index: bool = True) -> tuple[str, dict[st
     return sql, parameters
 
 
-def _stretches(connection: Connection, where: LedgerFilter, before: str | None) -> Iterator[tuple[str, str]]:
-    """Ranges of ids, newest first, in which to look for matches.
+class _Path(NamedTuple):
+    """How a search goes: which index it walks, and what it compares of each row.
 
-    By tenant, feature, route, provider and model there is no index: the rollups say in which minutes there are matches
-    at all, and only those are read. With a column that has an index it is one range, unless a key (which may have made
-    half of the rows) is asked for together with something that may be rare. Failed and cut answers have indexes that
-    tell all of these apart: one range, where the rollups would name every minute in which something went well.
+    `near` is what the index tells, `rest` what it does not, both as ` AND ...`; `dimensions` are those by which
+    stretches of time without a match can be passed over.
     """
-    low, high = _ids(where)
-    if before is not None:
-        high = min(high, before)
-    only = {name: value for name in _RARE_FIRST if (value := getattr(where, name)) is not None}
-    picky = where.user is not None or where.session is not None
-    one_key = where.key_id is not None and only.keys() == {"tenant"}
-    if not only or picky or one_key or where.status in _RARE_STATUS:
-        yield low, high
-        return
-    for from_us, to_us in _busy(connection, only, _instant(low), _instant(high) + 1000):
+
+    near: str
+    rest: str
+    parameters: dict[str, str]
+    dimensions: dict[str, str]
+
+
+def _path(connection: Connection, where: LedgerFilter, low: str, high: str, step: int) -> _Path:
+    """The way to the answers that pass a filter.
+
+    Where several indexes could be walked it is the one with few entries, or whose next ones go back the farthest.
+    """
+    given = {
+        name: value for name in (*_SELECTIVE, *_RARE_FIRST) if (value := getattr(where, name)) is not None
+    }
+    equal = {name: f' AND "{name}" = :{name}' for name in given}
+    dimensions = {name: given[name] for name in _RARE_FIRST if name in given}
+    ways = {equal[name]: {name} for name in _SELECTIVE if name in given}
+    status = "" if where.status is None else f" AND {_STATUS[where.status]}"
+    if where.status in _RARE_STATUS:
+        # Failed and cut answers have indexes that tell their dimensions, too.
+        ways[status + "".join(equal[name] for name in dimensions)] = {"status", *dimensions}
+    near = "" if not ways else next(iter(ways))
+    if len(ways) > 1:
+        ends = {way: _beyond(connection, way, given, (low, high), step) for way in ways}
+        near = min(ends, key=lambda way: ends[way] or "")
+    told = ways.get(near, set())
+    rest = "".join(text for name, text in equal.items() if name not in told)
+    if status and "status" not in told:
+        rest += status
+    if "status" in told:
+        dimensions = {}
+    elif where.key_id is not None:
+        dimensions.pop("tenant", None)  # a key has one
+    return _Path(near, rest, given, dimensions)
+
+
+def _beyond(
+    connection: Connection, near: str, parameters: dict[str, str], ids: tuple[str, str], number: int
+) -> str | None:
+    """The id that comes after so many entries of an index; None where it has no more."""
+    used = {name: value for name, value in parameters.items() if f":{name}" in near}
+    row = connection.one(
+        f"SELECT id FROM inferences WHERE id >= :low AND id < :high{near} ORDER BY id DESC LIMIT 1 OFFSET :number",
+        low=ids[0],
+        high=ids[1],
+        number=number,
+        **used,
+    )
+    return None if row is None else row[0]
+
+
+def _step(
+    connection: Connection, path: _Path, ids: tuple[str, str], most: int, limit: int
+) -> tuple[int, str, str, list[Inference]]:
+    """Look at the next entries of an index.
+
+    Returns:
+        How many there were, at most `most`; the ids of the newest and the last of them; the rows that pass.
+    """
+    rows = connection.rows(
+        "WITH near AS MATERIALIZED (SELECT id AS near_id FROM inferences"
+        f" WHERE id >= :low AND id < :high{path.near} ORDER BY id DESC LIMIT :most),"
+        f" found AS (SELECT {_COLUMNS} FROM near CROSS JOIN inferences WHERE id = near_id{path.rest}"
+        " ORDER BY near_id DESC LIMIT :limit)"
+        " SELECT seen.number, seen.newest, seen.last, found.*"
+        " FROM (SELECT count(*) AS number, max(near_id) AS newest, min(near_id) AS last FROM near) AS seen"
+        " LEFT JOIN found ON TRUE ORDER BY found.id DESC",
+        low=ids[0],
+        high=ids[1],
+        most=most,
+        limit=limit,
+        **path.parameters,
+    )
+    number, newest, last = rows[0][:3]
+    return int(number), newest, last, [_inference(row[3:]) for row in rows if row[3] is not None]
+
+
+def _stretches(
+    connection: Connection, only: dict[str, str], low: str, high: str, gap_us: int
+) -> Iterator[tuple[str, str]]:
+    """Ranges of ids, newest first, outside of which the rollups know no match. Those that are nearer are one."""
+    for from_us, to_us in _busy(connection, only, instant_of(low), instant_of(high) + 1000, gap_us):
         yield max(low, lowest_id(from_us / 1_000_000)), min(high, lowest_id(to_us / 1_000_000))
 
 
 def _busy(
-    connection: Connection, only: dict[str, str], low_us: int, high_us: int
+    connection: Connection, only: dict[str, str], low_us: int, high_us: int, gap_us: int
 ) -> Iterator[tuple[int, int]]:
     """Stretches of minutes with matches, newest first: found day by day, a few and then more at a time."""
     condition = ""
@@ -297,23 +407,24 @@ def _busy(
         "SELECT bucket_us FROM usage_rollups WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high"
         f"{condition} GROUP BY bucket_us ORDER BY bucket_us DESC LIMIT :limit"
     )
-    day_us = DAY * 1_000_000
-    days = connection.rows(sql, grain=DAY, low=low_us // day_us * day_us, high=high_us, limit=1 << 40, **only)
+    days = connection.rows(
+        sql, grain=DAY, low=low_us // _DAY_US * _DAY_US, high=high_us, limit=1 << 40, **only
+    )
     limit = _MINUTES
     for (day,) in days:
-        low, high = max(low_us // _MINUTE_US * _MINUTE_US, day), min(high_us, day + day_us)
+        low, high = max(low_us // _MINUTE_US * _MINUTE_US, day), min(high_us, day + _DAY_US)
         while low < high:
             found = connection.rows(sql, grain=MINUTE, low=low, high=high, limit=limit, **only)
-            yield from _runs([minute for (minute,) in found])
+            yield from _runs([minute for (minute,) in found], gap_us)
             high = found[-1][0] if len(found) == limit else low
             limit = min(limit * 2, DAY)
 
 
-def _runs(minutes: list[int]) -> Iterator[tuple[int, int]]:
+def _runs(minutes: list[int], gap_us: int) -> Iterator[tuple[int, int]]:
     """Minutes, newest first, as runs that may have small gaps: reading a few rows more beats asking once more."""
     begin = end = 0
     for minute in minutes:
-        if begin - minute > _GAP_US and begin:
+        if begin - minute - _MINUTE_US > gap_us and begin:
             yield begin, end
             begin = 0
         end = end if begin else minute + _MINUTE_US
@@ -322,7 +433,7 @@ def _runs(minutes: list[int]) -> Iterator[tuple[int, int]]:
         yield begin, end
 
 
-def _instant(request_id: str) -> int:
+def instant_of(request_id: str) -> int:
     """The Unix microsecond of an id; of one that is no id of ours, the beginning of time."""
     try:
         return int(request_id[:8] + request_id[9:13], 16) * 1000

@@ -83,12 +83,27 @@ class Ledger:
             data = await self._blobs.get(blob)
         return await asyncio.to_thread(unpack, data, id, request_bytes, response_bytes)
 
-    async def page(self, where: LedgerFilter, *, limit: int = 50, after: str | None = None) -> Page:
-        """Answers that pass a filter, newest first; `after` is the `next` of the page before."""
-        rows = await self._database.read(
-            lambda connection: queries.page(connection, where, limit=limit + 1, before=after)
+    async def page(
+        self,
+        where: LedgerFilter,
+        *,
+        limit: int = 50,
+        after: str | None = None,
+        seconds: float | None = None,
+    ) -> Page:
+        """Answers that pass a filter, newest first; `after` is the `next` of the page before.
+
+        A search may look at many rows to find few. After so many `seconds` the page is what was found so far; its
+        `next` goes on from there, and `searched_us` says how far it looked back. Without, it is looked for to the end.
+        """
+        rows, reached = await self._database.read(
+            lambda connection: queries.page(connection, where, limit=limit + 1, before=after, seconds=seconds)
         )
-        return Page(items=rows[:limit], next=rows[limit - 1].id if len(rows) > limit else None)
+        if len(rows) > limit:
+            return Page(items=rows[:limit], next=rows[limit - 1].id)
+        if reached is None:
+            return Page(items=rows, next=None)
+        return Page(items=rows, next=reached, searched_us=queries.instant_of(reached))
 
     def tail(self, where: LedgerFilter) -> AsyncIterator[Inference]:
         """Answers as they are recorded, by any process, from now on. Ends only with its consumer."""

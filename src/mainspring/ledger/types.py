@@ -152,10 +152,14 @@ class LedgerFilter(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Page(msgspec.Struct):
-    """A page of rows, newest first; `next` is the id to pass as `after`, None on the last page."""
+    """A page of rows, newest first; `next` is the id to pass as `after`, None on the last page.
+
+    `searched_us` is set where the page is not full because looking took too long: what is older was not looked at yet.
+    """
 
     items: list[Inference]
     next: str | None = None
+    searched_us: int | None = None
 
 
 class UsageRow(msgspec.Struct, kw_only=True):

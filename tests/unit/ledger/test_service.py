@@ -236,6 +236,34 @@ async def test_filters_find_what_a_scan_finds(ledger: Ledger, mixed: list[Infere
             assert exported == expected[::-1], where
 
 
+async def test_a_search_that_is_broken_off_goes_on_where_it_was(
+    database: Database, ledger: Ledger, mixed: list[Inference]
+) -> None:
+    newest = max(row.received_us for row in mixed)
+    broken_off = 0
+    for fields in FILTERS:
+        for since_us in (None, newest - 50 * HOUR_US):
+            where = LedgerFilter(**fields, since_us=since_us)
+            expected = sorted((row.id for row in mixed if passes(row, where)), reverse=True)
+            found: list[str] = []
+            before: str | None = None
+            while True:
+                rows, reached = await database.read(
+                    lambda c, before=before, where=where: queries.page(  # type: ignore[misc] # mypy cannot infer a lambda with defaults
+                        c, where, limit=5, before=before, seconds=0, step=7
+                    )
+                )
+                found += [row.id for row in rows]
+                if reached is None and len(rows) < 5:
+                    break
+                before = reached or rows[-1].id
+                broken_off += reached is not None
+            assert found == expected, where
+    assert broken_off > 100
+    page = await ledger.page(LedgerFilter(model="rare"), limit=50, seconds=30)
+    assert (page.next, page.searched_us) == (None, None)
+
+
 @pytest.mark.parametrize("status", ["error", "cut"])
 async def test_rare_answers_of_a_tenant_are_found_in_one_look_at_their_index(
     ledger: Ledger, database: Database, mixed: list[Inference], status: Literal["error", "cut"]
@@ -249,7 +277,7 @@ async def test_rare_answers_of_a_tenant_are_found_in_one_look_at_their_index(
                 asked.append((sql, parameters))
                 return connection.rows(sql, **parameters)
 
-        found = queries.page(cast("Connection", Watched()), where, limit=500, before=None)
+        found, _ = queries.page(cast("Connection", Watched()), where, limit=500, before=None)
         ((sql, parameters),) = asked
         explain = "EXPLAIN QUERY PLAN " if connection.dialect == "sqlite" else "EXPLAIN "
         return found, str(connection.rows(explain + sql, **parameters))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 router = APIRouter()
 _LIMIT = 50
 _LONGEST = 200
+#: How long a page looks for answers before it shows what it has found, with a way to go on.
+_SEARCH_SECONDS = 0.03
 
 #: Filters that are a text to match: name in the address, words.
 FIELDS = {
@@ -90,7 +92,7 @@ async def show(request: Request, visitor: CurrentVisitor) -> Response:
     runtime = request.app.state.runtime
     wanted = read_form(request.query_params, visitor)
     after = request.query_params.get("after") or None
-    found = await runtime.ledger.page(wanted.where, limit=_LIMIT, after=after)
+    found = await runtime.ledger.page(wanted.where, limit=_LIMIT, after=after, seconds=_SEARCH_SECONDS)
     fields = {name: words for name, words in FIELDS.items() if visitor.admin or name != "tenant"}
     return page(
         request,
@@ -103,6 +105,7 @@ async def show(request: Request, visitor: CurrentVisitor) -> Response:
         after=after,
         items=found.items,
         next=found.next,
+        searched_us=found.searched_us,
         known=await _known(runtime.ledger, visitor),
     )
 

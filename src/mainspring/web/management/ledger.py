@@ -9,6 +9,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from mainspring.base.clock import iso
 from mainspring.base.errors import NotFound
 from mainspring.ledger import LedgerFilter
 from mainspring.web.management import views
@@ -38,6 +39,8 @@ router = APIRouter(prefix="/api/v1/ledger", tags=["ledger"])
 
 #: How often a silent tail looks whether the server is stopping.
 _TICK_SECONDS = 0.5
+#: How long a page looks for answers before it gives what it has found.
+_SEARCH_SECONDS = 1.0
 
 _Text = Annotated[str | None, Query(max_length=300, pattern=NO_NUL)]
 
@@ -77,9 +80,16 @@ Where = Annotated[LedgerFilter, Depends(where)]
 
 @router.get("", **described("List answers", list[views.Answer], refusals=(403,)))
 async def list_answers(request: Request, rows: Where, limit: Limit = 50, after: After = None) -> Response:
-    """Newest first. A key sees the answers of its tenant; an admin's sees all."""
-    page = await runtime_of(request).ledger.page(rows, limit=limit, after=after)
-    return json({"items": [views.answer_view(row) for row in page.items], "next": page.next})
+    """Newest first. A key sees the answers of its tenant; an admin's sees all.
+
+    A filter that few answers pass may take long: after a second the page is what was found so far, `searched_back_to`
+    says until when was looked, and `next` goes on from there. Then a page may be short, or empty, and not the last.
+    """
+    page = await runtime_of(request).ledger.page(rows, limit=limit, after=after, seconds=_SEARCH_SECONDS)
+    body = {"items": [views.answer_view(row) for row in page.items], "next": page.next}
+    if page.searched_us is not None:
+        body["searched_back_to"] = iso(page.searched_us)
+    return json(body)
 
 
 @router.get(

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from mainspring.web.management import create_api
+from mainspring.web.console import records
+from mainspring.web.console.sessions import COOKIE, open_session
+from mainspring.web.management import create_api, ledger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -234,3 +236,27 @@ async def test_views_of_the_command_line_are_the_same(admin: AsyncClient, answer
     row = await answered(tags={"a": "b"}, cost_nusd=1)
     (item,) = (await admin.get("/api/v1/ledger")).json()["items"]
     assert item == msgspec.to_builtins(answer_view(row))
+
+
+async def test_a_search_that_takes_long_says_how_far_it_looked(
+    runtime: Runtime, admin: AsyncClient, answered: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = await asyncio.gather(*(answered(status=500, error="provider_error") for _ in range(1100)))
+    for module in (ledger, records):
+        monkeypatch.setattr(module, "_SEARCH_SECONDS", 0)
+    key, _ = await runtime.keys.create(name="operator", tenant="acme", role="admin")
+    asked = {"status": "ok"}
+    looked = []
+    for _ in range(2):
+        page = await admin.get(
+            "/console/ledger", params=asked, headers={"cookie": f"{COOKIE}={open_session(key)}"}
+        )
+        body = (await admin.get("/api/v1/ledger", params=asked)).json()
+        assert body["items"] == []
+        assert "Searched back to" in page.text
+        assert f"status=ok&amp;after={body['next']}" in page.text.replace("&after", "&amp;after")
+        looked.append(body["searched_back_to"])
+        asked["after"] = body["next"]
+    assert looked[0] > looked[1]
+    assert (await admin.get("/api/v1/ledger", params=asked)).json() == {"items": [], "next": None}
+    assert min(row.id for row in rows) < asked["after"]
