@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -69,6 +70,37 @@ def test_an_answer_waits_for_a_database_that_is_back_in_time(
             assert answer.status_code == 200, answer.text
             assert server.row(answer.headers["x-request-id"])["status"] == 200
         server.close()
+
+
+@pytest.mark.parametrize("how", ["stopped", "hanging"])
+def test_a_stop_without_a_database_ends_and_says_what_is_lost(
+    start_server: Callable[..., RunningServer], provider: ProviderServer, how: str
+) -> None:
+    config = provider_config(provider.url) + "\n[ledger]\nwait_seconds = 1\ndurability = 'relaxed'\n"
+    with Cluster.started() as cluster:
+        server = start_server(config, database=cluster.url)
+        headers = {"x-api-key": server.create_key()}
+        with httpx2.Client(base_url=server.url, headers=headers, timeout=30, trust_env=False) as http:
+            assert http.post(CHAT, json=BODY).status_code == 200
+            written = len(server.wait_rows(1))
+            if how == "stopped":
+                cluster.stop()
+            else:
+                cluster.freeze()
+            try:
+                assert [http.post(CHAT, json=BODY).status_code for _ in range(3)] == [200, 200, 200]
+                server.send_signal(signal.SIGTERM)
+                assert server.wait(60) == 0
+            finally:
+                if how == "hanging":
+                    cluster.thaw()
+        assert "3 answers have no row, perhaps" in server.log()
+        if how == "stopped":
+            cluster.start()
+        server.start()
+        rows = len(server.rows())
+        # What only hung may have done after all what it was sent.
+        assert rows == written if how == "stopped" else written <= rows <= written + 3
 
 
 def test_sqlite_on_a_full_disk(

@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -72,6 +74,21 @@ class Cluster:
     def stop(self) -> None:
         """Break every connection and stop."""
         self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+    def freeze(self) -> None:
+        """Let it stand still: connections stay, nothing is answered."""
+        for process in self._processes():
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        number = (self.folder / "data" / "postmaster.pid").read_text("ascii").split()[0]
+        postmaster = psutil.Process(int(number))
+        return [postmaster, *postmaster.children()]
 
     def close(self) -> None:
         """Stop for good, if it runs, and remove the folder."""

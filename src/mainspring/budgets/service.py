@@ -35,6 +35,8 @@ POLL_SECONDS, POLL_HOLDING_SECONDS = 0.5, 0.2
 #: A process that has looked last so long before a request looks again.
 STALE_US = 1_500_000
 _EVERY_SECOND = 1.0
+#: How long a request waits for a look.
+_CATCH_UP_SECONDS = 1.5
 #: How many budgets have metrics, and how old these may be.
 MOST_MEASURED, _MEASURE_SECONDS = 100, 10.0
 
@@ -185,9 +187,15 @@ class Budgets(Book):
 
         What a request costs then is counted by the budgets that the database has when its row is written.
         """
-        if not self.away:
-            with suppress(StoreError):
+        if self.away:
+            return
+        try:
+            async with asyncio.timeout(_CATCH_UP_SECONDS):
                 await self.refresh()
+        except StoreError:
+            return
+        except TimeoutError:  # it hangs; whoever follows it finds out when it is back
+            self.away = True
 
     async def refresh(self) -> None:
         """Take over what changed since the last time."""

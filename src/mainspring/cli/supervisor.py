@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 _TOO_SOON_SECONDS = 5.0
 #: Longest pause before a worker that keeps ending is started again.
 _LONGEST_PAUSE_SECONDS = 10.0
-#: How much longer than the drain itself a worker may take to end.
-_GRACE_SECONDS = 5.0
+#: How much longer than it is given for open answers and for the last rows a worker may take to end.
+_GRACE_SECONDS = 10.0
+#: A second Ctrl-C this much later is meant as one.
+_SAME_SIGNAL_SECONDS = 1.0
 _CHECK_SECONDS = 0.1
 
 #: The last good configuration, in the folder that the workers share: one that starts later may find the file broken.
@@ -81,9 +83,15 @@ class Supervisor:
         self._listener = listener
         self._config = config
         self._at_start = json.dumps(settings.at_start())
-        self._drain_seconds = settings.server.notice_seconds + settings.server.drain_seconds
+        self._end_seconds = (
+            settings.server.notice_seconds
+            + settings.server.drain_seconds
+            + settings.ledger.wait_seconds
+            + _GRACE_SECONDS
+        )
         self._on_ready = on_ready
         self._stopping = False
+        self._stopping_since = 0.0
         self._ready, self._ready_worker_end = os.pipe()
         self._lifeline_worker_end, self._lifeline = os.pipe()
         os.set_blocking(self._ready, False)
@@ -156,8 +164,14 @@ class Supervisor:
             return False
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._stopping = True
+        del frame
+        now = time.monotonic()
+        if not self._stopping:
+            self._stopping, self._stopping_since = True, now
+        elif number == signal.SIGINT and now - self._stopping_since > _SAME_SIGNAL_SECONDS:
+            self._signal(
+                signal.SIGINT
+            )  # the terminal has told them too; whoever sends it to us alone has not
 
     def _hang_up(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -173,7 +187,7 @@ class Supervisor:
         self._signal(signal.SIGTERM)
         # Ours too: else connections would still be taken, and never looked at.
         self._listener.close()
-        limit = time.monotonic() + self._drain_seconds + _GRACE_SECONDS
+        limit = time.monotonic() + self._end_seconds
         for worker in self._workers:
             if worker.process is None:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -49,6 +50,10 @@ class Session(Connection, Protocol):
         """Close the connection."""
         ...
 
+    def abort(self) -> None:
+        """Break off what runs on another thread, so that it fails there at once."""
+        ...
+
 
 class Backend(Protocol):
     """What a database must offer to be driven by lines and by the writer."""
@@ -67,12 +72,17 @@ class Backend(Protocol):
 
 
 class Line:
-    """A session that survives its connection. Used by one thread at a time."""
+    """A session that survives its connection. Used by one thread at a time; only `ends` and `abort` are for others.
+
+    Attributes:
+        ends: by the monotonic clock, when nothing is waited for any more, because the process ends.
+    """
 
     def __init__(self, backend: Backend, *, write: bool) -> None:
         self._backend = backend
         self._write = write
         self._session: Session | None = None
+        self.ends = math.inf
 
     def session(self) -> Session:
         """The session, connected now if it was not."""
@@ -113,12 +123,18 @@ class Line:
                     if ours is error:
                         raise
                     raise ours from error
-                if time.monotonic() + delay > deadline:
+                if time.monotonic() + delay > min(deadline, self.ends):
                     raise unavailable(error) from error
                 time.sleep(delay)
                 delay = min(delay * 2, LAST_DELAY)
             else:
                 return result
+
+    def abort(self) -> None:
+        """Let whatever hangs in the driver fail now."""
+        session = self._session
+        if session is not None:
+            session.abort()
 
     def close(self) -> None:
         """Close the connection; the next use opens another."""

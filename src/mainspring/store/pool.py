@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mainspring.base.errors import StoreUnavailable
 from mainspring.store.line import Line
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from mainspring.store.types import Connection
 
 T = TypeVar("T")
+
+#: How long a function may still run when the pool is closed.
+_LAST_SECONDS = 3.0
 
 
 class Pool:
@@ -30,25 +34,40 @@ class Pool:
         self._lines: list[Line] = []
         name = "mainspring-write" if write else "mainspring-read"
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._running: set[asyncio.Future[Any]] = set()
         self._closed = False
 
     async def run(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
         """Run a function in a transaction; see `Line.call`. `seconds` defaults to the pool's patience."""
         if self._closed:
             raise StoreUnavailable("The database is closed.", remedy="The server is stopping; ask again.")
-        wait = self._wait if seconds is None else seconds
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._call, work, wait)
+        # From now on, not from when a thread is free: else those who wait behind each other wait in turn.
+        deadline = time.monotonic() + (self._wait if seconds is None else seconds)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, self._call, work, deadline)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return await running
 
     async def close(self) -> None:
-        """Let running functions end, then close every connection."""
+        """Let running functions end, and break off those that hang; then close every connection."""
         self._closed = True
-        await asyncio.to_thread(self._threads.shutdown)
         for line in self._lines:
-            line.close()
+            line.ends = 0.0  # a database that is away now is not waited for
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        running = {one for one in self._running if not one.done()}
+        if running:
+            _, running = await asyncio.wait(running, timeout=_LAST_SECONDS)
+        if running:
+            for line in self._lines:
+                line.abort()
+            _, running = await asyncio.wait(running, timeout=_LAST_SECONDS)
+        if not running:  # else a thread uses its own still
+            for line in self._lines:
+                line.close()
 
-    def _call(self, work: Callable[[Connection], T], seconds: float) -> T:
+    def _call(self, work: Callable[[Connection], T], deadline: float) -> T:
         line: Line | None = getattr(self._local, "line", None)
         if line is None:
             line = self._local.line = Line(self._backend, write=self._write)
             self._lines.append(line)
-        return line.call(work, seconds=seconds)
+        return line.call(work, seconds=deadline - time.monotonic())

@@ -7,7 +7,9 @@ here, and the server takes it apart.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -34,6 +36,13 @@ T = TypeVar("T")
 
 #: Keeps two processes from migrating at once; a number of our own among the server's advisory locks.
 _MIGRATION_LOCK = 0x6D61_696E_7370
+#: A server that the network has lost without a word is given up after 25 s, not after hours; the URL may say otherwise.
+_KEEPALIVES = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 #: Bytes of JSON in one statement; more rows go in several.
 _DOCUMENT = 8 << 20
 _BUSY = (
@@ -108,11 +117,9 @@ class PostgresDatabase:
             )
         await self._readers.run(lambda connection: connection.one("SELECT 1"), seconds=1)
 
-    async def close(self) -> None:
+    async def close(self, within: float = 10) -> None:
         """See `Database.close`."""
-        await self._writer.close()
-        await self._writers.close()
-        await self._readers.close()
+        await asyncio.gather(self._writer.close(within), self._writers.close(), self._readers.close())
 
 
 class _Server:
@@ -121,6 +128,10 @@ class _Server:
     def __init__(self, url: str, wait_seconds: float) -> None:
         self.url = url.replace("postgresql+psycopg://", "postgresql://", 1)
         self._wait_ms = max(1, round(wait_seconds * 1000))
+        named = psycopg.conninfo.conninfo_to_dict(self.url)
+        self._keepalives: dict[str, Any] = {
+            name: value for name, value in _KEEPALIVES.items() if name not in named
+        }
 
     def connect(self, *, write: bool) -> PostgresSession:
         """Open a session. A statement of a writer is given up after the time that callers wait."""
@@ -129,6 +140,7 @@ class _Server:
             autocommit=True,  # transactions are ours to begin
             connect_timeout=5,
             application_name="mainspring",
+            **self._keepalives,
             # Prepared statements settle on one plan for all values; a reader's values deserve a look each time.
             prepare_threshold=5 if write else None,
         )
@@ -194,6 +206,11 @@ class PostgresSession:
     def close(self) -> None:
         """Close the connection."""
         self.raw.close()
+
+    def abort(self) -> None:
+        """Shut the socket down: a server that hangs is waited for no more."""
+        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self.raw.fileno())) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
 
     def rows(self, sql: str, /, **parameters: Any) -> list[Row]:
         """See `Connection.rows`."""

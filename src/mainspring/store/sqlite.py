@@ -103,9 +103,9 @@ class SqliteDatabase:
             )
         await self._readers.run(lambda connection: connection.one("SELECT 1"), seconds=1)
 
-    async def close(self) -> None:
+    async def close(self, within: float = 10) -> None:
         """See `Database.close`."""
-        await self._writer.close()
+        await self._writer.close(within)
         await asyncio.to_thread(self._checkpointer.close)
         await self._readers.close()
 
@@ -213,6 +213,10 @@ class SqliteSession:
     def close(self) -> None:
         """Close the connection."""
         self.raw.close()
+
+    def abort(self) -> None:
+        """Interrupt the statement that runs."""
+        self.raw.interrupt()
 
     def rows(self, sql: str, /, **parameters: Any) -> list[Row]:
         """See `Connection.rows`."""

@@ -118,8 +118,13 @@ class Database(Protocol):
         """Make one round trip."""
         ...
 
-    async def close(self) -> None:
-        """Write what is queued, then let go of every connection and thread."""
+    async def close(self, within: float = 10) -> None:
+        """Write what is queued, then let go of every connection and thread.
+
+        Args:
+            within: seconds for what is queued. What a database that is away or hangs has not taken by then is lost, and
+                the log says how much that is. Letting go takes a few seconds more at most.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ import math
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,8 @@ Item = TypeVar("Item")
 
 #: Most items in one transaction: large enough to amortise a commit, small enough to keep the lock for milliseconds.
 GROUP = 512
+#: How long the thread may still take once nothing is waited for any more.
+_LAST_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,10 @@ class Writer:
         self._pending: deque[_Entry] = deque()
         self._waiting_for_room: list[asyncio.Future[None]] = []
         self._sweeper: asyncio.TimerHandle | None = None
-        self._closing = threading.Event()
+        #: Done when the thread has ended and everything that it reported was heard.
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        #: Items that nobody waits for and that are not written yet.
+        self._posted = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="mainspring-writer", daemon=True)
         self._thread.start()
@@ -79,6 +85,7 @@ class Writer:
 
     def post(self, recorder: Recorder[Item], item: Item) -> None:
         """Queue an item that nobody waits for."""
+        self._posted += 1
         self._put(_Entry(recorder, item, None, math.inf))
 
     async def run(self, work: Callable[[Connection], T]) -> T:
@@ -101,15 +108,23 @@ class Writer:
                     remedy="The database is slower than the traffic or away; see /readyz.",
                 ) from None
 
-    async def close(self) -> None:
-        """Write what is queued, then end the thread."""
+    async def close(self, within: float) -> None:
+        """Write what is queued, for so many seconds, then end the thread."""
         if not self._closed:
             self._closed = True
-            self._closing.set()
+            self._line.ends = time.monotonic() + within
             self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        # The thread's last reports are already scheduled: let them run before anybody closes the loop.
-        await asyncio.sleep(0)
+        await asyncio.wait(
+            [self._ended], timeout=max(0.0, self._line.ends - time.monotonic()) + _LAST_SECONDS
+        )
+        if not self._ended.done():  # it hangs in the driver
+            self._line.abort()
+            await asyncio.wait([self._ended], timeout=_LAST_SECONDS)
+        if self._posted:
+            log.error(
+                "%d answers have no row, perhaps: the database is away or hangs, and has not confirmed them before the stop.",
+                self._posted,
+            )
         if self._sweeper is not None:
             self._sweeper.cancel()
 
@@ -141,13 +156,23 @@ class Writer:
         for entry in entries:
             future = entry.future
             if future is None:
-                if entry.error is not None:
-                    log.error("A row was lost: %s", entry.error)
+                self._settle_posted(entry)
             elif not future.done():
                 if entry.error is None:
                     future.set_result(entry.result)
                 else:
                     future.set_exception(entry.error)
+        self._let_go()
+
+    def _settle_posted(self, entry: _Entry) -> None:
+        if isinstance(entry.error, StoreUnavailable):
+            return  # the process ends, and counts what is left
+        self._posted -= 1
+        if entry.error is not None:
+            log.error("A row was lost: %s", entry.error)
+
+    def _let_go(self) -> None:
+        """Forget who was told, and let in who waits for room."""
         # The thread takes entries in order: what is settled is at the front, or will be.
         pending = self._pending
         while pending and (pending[0].future is None or pending[0].future.done()):
@@ -177,6 +202,13 @@ class Writer:
             else:
                 self._commit(group)
         self._line.close()
+        with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        """On the loop: the thread is gone."""
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     def _call(self, entry: _Entry) -> None:
         try:
@@ -234,13 +266,10 @@ class Writer:
                 entry.error = _refused(error)
 
     def _expire(self, entries: list[_Entry], error: Exception) -> list[_Entry]:
-        """Fail those that cannot wait any longer; at shutdown the ones that nobody waits for get a last while."""
-        now = time.monotonic()
-        if self._closing.is_set():
-            for entry in entries:
-                entry.deadline = min(entry.deadline, now + self._wait)
-        kept = [entry for entry in entries if entry.deadline > now]
-        self._fail([entry for entry in entries if entry.deadline <= now], unavailable(error))
+        """Fail those that cannot wait any longer; at shutdown nobody waits for longer than that may take."""
+        now, ends = time.monotonic(), self._line.ends
+        kept = [entry for entry in entries if min(entry.deadline, ends) > now]
+        self._fail([entry for entry in entries if min(entry.deadline, ends) <= now], unavailable(error))
         return kept
 
     def _fail(self, entries: list[_Entry], error: Exception) -> list[_Entry]:

@@ -99,7 +99,7 @@ def doubts(settings: Settings) -> Iterator[Doubt]:
         yield Doubt(
             "storage.shared",
             f"each of {settings.server.workers} workers lets only its part of every limit through,"
-            f" a {settings.server.workers}th.",
+            f" 1/{settings.server.workers}.",
             "Name a Redis or Valkey, and limits hold exactly across all of them.",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mainspring.alerts import Alerts, Sources, states
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from mainspring.base.settings import Settings
     from mainspring.providers.pool import KeyPool
+
+#: How long a process that ends waits until it has told the others so.
+_LAST_WORDS_SECONDS = 3.0
 
 _log = get_logger(__name__)
 
@@ -169,15 +173,18 @@ class Runtime:
             await providers.close()
         if self._shared is not None:
             await self._shared.close()
-        # Several have a last word for the database; where it is away, each waits for it, so they wait together.
-        await asyncio.gather(
-            self.alerts.close(),
-            self.secrets.close(),
-            self.drains.close(),
-            self.keys.close(),
-            self.budgets.close(),
-        )
-        await self.database.close()
+        # Several have a last word for the database. Nothing is lost with it: leases of a process that is gone end by
+        # themselves. So one that is away is not waited for as it is for rows.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await asyncio.gather(
+                    self.alerts.close(),
+                    self.secrets.close(),
+                    self.drains.close(),
+                    self.keys.close(),
+                    self.budgets.close(),
+                )
+        await self.database.close(self._started_with.ledger.wait_seconds)
         self.meter.close()
 
     async def _start(self) -> None:
