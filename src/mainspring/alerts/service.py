@@ -28,6 +28,7 @@ from mainspring.base.durations import parse_seconds
 from mainspring.base.errors import InvalidRequest, NotFound, StoreError
 from mainspring.base.ids import lowest_id, new_id
 from mainspring.base.logging import get_logger
+from mainspring.store import Follower
 
 if TYPE_CHECKING:
     from mainspring.alerts.sources import Sources
@@ -69,7 +70,8 @@ class Alerts:
         self._lease = Lease(database)
         self._sender = Sender(database, settings.channels, secrets, meter)
         self._watch: Watch | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._follower = Follower("alerts", self._look, lambda: _FOLLOW_SECONDS)
+        self._channels_checked = False
         self._wake = asyncio.Event()
         #: How things stood a few seconds ago.
         self.counts = Counts()
@@ -128,15 +130,11 @@ class Alerts:
 
     def start(self) -> None:
         """Watch from now on, when it is this process's turn, until `close`."""
-        self._task = asyncio.create_task(self._run(), name="alerts")
+        self._follower.start(at_once=True)
 
     async def close(self) -> None:
         """Stop watching, and let another process go on at once."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._follower.close()
         await self._sender.close()
         with suppress(StoreError):  # whoever comes next finds out by itself
             await self._lease.give_up()
@@ -265,26 +263,18 @@ class Alerts:
             for name, channel in self._sender.channels.items()
         }
 
-    async def _run(self) -> None:
-        """The life of the loop. Whatever goes wrong, it goes on."""
+    async def _check_channels(self) -> None:
+        self._channels_checked = True
         for name, problem in (await self.problems()).items():
             if problem is not None:
                 _log.warning("alert_channel_unusable", channel=name, reason=problem)
-        while True:
-            try:
-                await self._turn()
-            except StoreError as error:
-                _log.warning("alerts_not_watched", reason=str(error))
-                await asyncio.sleep(_FOLLOW_SECONDS)
-            except Exception as error:  # noqa: BLE001 - a defect in one round must not end the watch
-                _log.exception("alerts_round_broke", error=type(error).__name__)
-                await asyncio.sleep(_FOLLOW_SECONDS)
 
-    async def _turn(self) -> None:
-        """Watch for as long as it is this process's turn, or wait a moment for it."""
+    async def _look(self) -> None:
+        """Watch for as long as it is this process's turn."""
+        if not self._channels_checked:
+            await self._check_channels()
         self.counts = await self._database.read(queries.counts)
         if not await self._lease.want():
-            await asyncio.sleep(_FOLLOW_SECONDS)
             return
         claim_us = round(CLAIM_SECONDS * _US)
         await self._database.write(lambda c: queries.release(c, claim_us, now_us()))

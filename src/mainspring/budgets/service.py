@@ -19,6 +19,8 @@ from mainspring.budgets.entry import Entry, Index
 from mainspring.budgets.learning import Learned
 from mainspring.budgets.tables import LEASES, SPENT
 from mainspring.budgets.validation import of_key
+from mainspring.store import Follower
+from mainspring.store.following import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from mainspring.keys.types import Subject
     from mainspring.store import Connection, Database
 
-#: How often changes are looked for; with leases, recalls as well.
-POLL_SECONDS, POLL_HOLDING_SECONDS = 0.5, 0.2
+#: How often changes are looked for by who holds leases, which others may recall.
+_LOOK_HOLDING_SECONDS = 0.2
 #: A process that has looked last so long before a request looks again.
 STALE_US = 1_500_000
 _EVERY_SECOND = 1.0
@@ -61,10 +63,11 @@ class Budgets(Book):
         self._version = self._recalls = -1
         #: When the look began that the index is from; for ever in the future where nobody looks.
         self._looked_us = 0
-        #: The database was away when changes were last looked for.
-        self.away = False
+        self._next_round = self._next_measure = 0.0
         self._refreshing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._follower = Follower(
+            "budgets", self._look, lambda: _LOOK_HOLDING_SECONDS if self.lender.leases else LOOK_SECONDS
+        )
         if keys is not None:
             keys.on_create = _add_of_key
             keys.before_change = self.refresh
@@ -170,15 +173,11 @@ class Budgets(Book):
         await self.lender.take_over()
         await self._adopt()
         await self.refresh()
-        self._task = asyncio.create_task(self._follow(), name="budgets")
+        self._follower.start()
 
     async def close(self) -> None:
         """Stop following, and give all leases back once the ledger's queue is written."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._follower.close()
         with suppress(StoreError):  # whoever comes next takes them back
             await self.lender.leave()
 
@@ -187,7 +186,7 @@ class Budgets(Book):
 
         What a request costs then is counted by the budgets that the database has when its row is written.
         """
-        if self.away:
+        if self._follower.away:
             return
         try:
             async with asyncio.timeout(_CATCH_UP_SECONDS):
@@ -195,7 +194,7 @@ class Budgets(Book):
         except StoreError:
             return
         except TimeoutError:  # it hangs; whoever follows it finds out when it is back
-            self.away = True
+            self._follower.away = True
 
     async def refresh(self) -> None:
         """Take over what changed since the last time."""
@@ -236,31 +235,19 @@ class Budgets(Book):
         for entry in self.index.entries.values():
             entry.recalls = asked.get(entry.budget.id, entry.recalls)
 
-    async def _follow(self) -> None:
-        next_round = next_measure = 0.0
-        while True:
-            await asyncio.sleep(POLL_HOLDING_SECONDS if self.lender.leases else POLL_SECONDS)
-            try:
-                await self.refresh()
-                await self.lender.keep_alive()
-                if monotonic() >= next_measure:
-                    next_measure = monotonic() + _MEASURE_SECONDS
-                    for entry in islice(self.index.entries.values(), MOST_MEASURED):
-                        entry.touched = True
-                if monotonic() >= next_round and self.index.entries:
-                    next_round = monotonic() + _EVERY_SECOND
-                    await self.lender.take_over()
-                    await self.lender.tidy()
-                    await self._note_crossings()
-                if self.away:
-                    _log.info("budgets follow the database again")
-                self.away = False
-            except StoreError as error:
-                if not self.away:
-                    _log.warning("budgets cannot follow the database", why=str(error))
-                self.away = True
-            except Exception as error:  # noqa: BLE001 - a bug of ours must not end the watch over money
-                _log.exception("unexpected_error", error=type(error).__name__)
+    async def _look(self) -> None:
+        await self.refresh()
+        await self.lender.keep_alive()
+        now = monotonic()
+        if now >= self._next_measure:
+            self._next_measure = now + _MEASURE_SECONDS
+            for entry in islice(self.index.entries.values(), MOST_MEASURED):
+                entry.touched = True
+        if now >= self._next_round and self.index.entries:
+            self._next_round = now + _EVERY_SECOND
+            await self.lender.take_over()
+            await self.lender.tidy()
+            await self._note_crossings()
 
     async def _note_crossings(self) -> None:
         """Write down thresholds that were crossed, each once in a window."""

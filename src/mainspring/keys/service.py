@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,12 @@ import msgspec
 from mainspring.base.clock import now_us
 from mainspring.base.errors import ConfigError, Conflict, InvalidRequest, NotFound, StoreError
 from mainspring.base.ids import new_id
-from mainspring.base.logging import get_logger
 from mainspring.keys import queries
 from mainspring.keys.secrets import check_admin_key, digest_of, new_secret, read_file, write_file
 from mainspring.keys.snapshot import Snapshot
 from mainspring.keys.types import Key, KeyPage, Principal
 from mainspring.keys.validation import checked
+from mainspring.store import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,13 +23,10 @@ if TYPE_CHECKING:
 
     from mainspring.store import Connection, Database
 
-POLL_SECONDS = 0.5
 #: When a key was last used is written down at most this often.
 USED_EVERY_US = 60_000_000
 DEFAULT_TENANT = "default"
 LONGEST_OVERLAP_SECONDS = 366 * 86_400
-
-_log = get_logger(__name__)
 
 
 class KeyRing:
@@ -44,7 +40,7 @@ class KeyRing:
         self._database = database
         self._snapshot = Snapshot()
         self._seen = 0
-        self._task: asyncio.Task[None] | None = None
+        self._follower = Follower("keys", self._look)
         #: Called in the transaction that makes a key, for what must be there as soon as the key is.
         self.on_create: Callable[[Connection, Key], None] | None = None
         #: Awaited before changed keys come in force here, so that what was made with them is known by then.
@@ -65,15 +61,11 @@ class KeyRing:
     async def start(self) -> None:
         """Fill the memory and keep it fresh until `close`."""
         await self.refresh()
-        self._task = asyncio.create_task(self._follow(), name="keys")
+        self._follower.start()
 
     async def close(self) -> None:
         """Stop following and write down what was used last."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._follower.close()
         with suppress(StoreError):  # a nicety that must not keep a process from ending
             await self._flush_used(0)
 
@@ -274,22 +266,9 @@ class KeyRing:
         await self.refresh()
         return made[0] if made else None
 
-    async def _follow(self) -> None:
-        away = False
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await self.refresh()
-                await self._flush_used(USED_EVERY_US)
-                if away:
-                    _log.info("keys follow the database again")
-                away = False
-            except StoreError as error:
-                if not away:
-                    _log.warning(
-                        "keys cannot follow the database; the last known ones stay in force", why=str(error)
-                    )
-                away = True
+    async def _look(self) -> None:
+        await self.refresh()
+        await self._flush_used(USED_EVERY_US)
 
     async def _flush_used(self, at_least_us: int) -> None:
         used = self._snapshot.take_used(at_least_us)

@@ -5,22 +5,20 @@ Drained means that no new call is made; calls under way finish. It survives rest
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import now_us
-from mainspring.base.errors import InvalidRequest, NotFound, StoreError
+from mainspring.base.errors import InvalidRequest, NotFound
 from mainspring.base.logging import get_logger
 from mainspring.providers import queries
 from mainspring.providers.types import Drain
+from mainspring.store import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mainspring.store import Database
 
-POLL_SECONDS = 0.5
 LONGEST_REASON = 500
 
 _log = get_logger(__name__)
@@ -33,7 +31,7 @@ class Drains:
         self._database = database
         self._known: dict[tuple[str, str], Drain] = {}
         self._seen = -1
-        self._task: asyncio.Task[None] | None = None
+        self._follower = Follower("drains", self.refresh)
         #: Called after every change.
         self.on_change: Callable[[], None] | None = None
 
@@ -44,15 +42,11 @@ class Drains:
     async def start(self) -> None:
         """Read what is out of use, and follow changes until `close`."""
         await self.refresh()
-        self._task = asyncio.create_task(self._follow(), name="drains")
+        self._follower.start()
 
     async def close(self) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._follower.close()
 
     async def refresh(self) -> None:
         """Take over what changed since the last time."""
@@ -90,15 +84,3 @@ class Drains:
             raise NotFound(f"{what} is not drained.", remedy="`mainspring providers list` shows what is.")
         await self.refresh()
         _log.info("provider_undrained", provider=provider, key_label=key or "all")
-
-    async def _follow(self) -> None:
-        away = False
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await self.refresh()
-                away = False
-            except StoreError as error:
-                if not away:
-                    _log.warning("drains cannot follow the database; the last known stay", why=str(error))
-                away = True

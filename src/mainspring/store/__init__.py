@@ -10,6 +10,7 @@ not know what the rows mean: SQL and tables belong to the rooms above, which han
 
 from mainspring.store.blobs import BlobStore, open_blobs
 from mainspring.store.database import check_database_url, open_database
+from mainspring.store.following import Follower
 from mainspring.store.shared import Shared, open_shared
 from mainspring.store.types import Connection, Database, Recorder, Sheet
 
@@ -17,6 +18,7 @@ __all__ = [
     "BlobStore",
     "Connection",
     "Database",
+    "Follower",
     "Recorder",
     "Shared",
     "Sheet",

@@ -100,7 +100,7 @@ async def test_a_process_that_has_not_looked_counts_by_what_the_database_has(
     await other.refresh()
     made = await budgets.create(wanted())
     other._looked_us = 0
-    other.away = True  # it cannot look before the call, only write its row afterwards
+    other._follower.away = True  # it cannot look before the call, only write its row afterwards
     await record(other, database, tmp_path, 70)
     assert (await budgets.get(made.id)).nusd == 70
     assert not any(one.is_one for one in await budgets.check())

@@ -19,12 +19,11 @@ import msgspec
 
 from mainspring.base.clock import monotonic, now_us
 from mainspring.base.ids import new_id
-from mainspring.base.logging import get_logger
 from mainspring.store.shared.memory import SWEEP_SECONDS, Meters
 from mainspring.store.shared.operations import ALIVE, Operation, beating, giving, holding, taking
 from mainspring.store.shared.resp import Link, Lost, RedisError
 from mainspring.store.shared.script import BEAT, GIVE, LEAVE, SCRIPT, TAKE
-from mainspring.store.shared.troubles import Trouble, explain
+from mainspring.store.shared.troubles import Trouble, Voice, explain
 from mainspring.store.shared.types import Ask, SharedStatus, Taken
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ _MOST_OPERATIONS = 256
 _CARRY_SECONDS = 120.0
 #: A timer that fires so late says that this process stood still, not that the server did.
 _STALL_SECONDS = 0.01
-#: A server that comes and goes is told of this often.
-_QUIET_SECONDS = 60.0
 _UNASKED = Trouble("was not asked yet", "")
 
 _SCRIPT = SCRIPT.encode()
@@ -56,7 +53,6 @@ _SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
 _MOST_SPENT = 100_000
 _decode = msgspec.msgpack.Decoder(list[float]).decode
 _encode = msgspec.msgpack.Encoder().encode
-_log = get_logger(__name__)
 
 
 class RedisShared:
@@ -98,9 +94,7 @@ class RedisShared:
         self._working = False
         self._trouble: Trouble | None = _UNASKED
         self._since_us = now_us()
-        #: Why it is away as the log said last, and until when it says nothing more of that.
-        self._told = ""
-        self._quiet_until = 0.0
+        self._voice = Voice(str(address))
         #: Keys of which the server may believe something else than we hold, because an answer was lost.
         self._unsure: set[str] = set()
         #: What was let through here since the server was lost, and which memory it had then.
@@ -376,24 +370,12 @@ class RedisShared:
     def _say_away(self, trouble: Trouble) -> None:
         if self._working or self._trouble is _UNASKED:
             self._since_us = now_us()
-        # What will not pass by itself is told though the log has said already that it is away.
-        news = trouble.reason != self._told if trouble.lasting else not self._told
-        if news and monotonic() >= self._quiet_until:
-            self._told, self._quiet_until = trouble.reason, monotonic() + _QUIET_SECONDS
-            _log.warning(
-                "redis is away; each process keeps its share of every limit",
-                server=str(self._address),
-                why=trouble.reason,
-                remedy=trouble.remedy,
-                processes=self._processes,
-            )
+        self._voice.away(trouble, self._processes)
         self._working, self._trouble = False, trouble
 
     def _say_back(self) -> None:
         self._working, self._trouble, self._since_us = True, None, now_us()
-        if self._told:
-            self._told = ""
-            _log.info("redis is back; limits are shared again", server=str(self._address))
+        self._voice.back()
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type] # all callers pass coroutines without a result

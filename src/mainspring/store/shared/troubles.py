@@ -8,12 +8,18 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
+from mainspring.base.clock import monotonic
+from mainspring.base.logging import get_logger
 from mainspring.store.shared.resp import Lost, RedisError
 
 if TYPE_CHECKING:
     from mainspring.store.shared.resp import Address
 
 _LONGEST = 200
+#: A server that comes and goes is told of this often.
+_QUIET_SECONDS = 60.0
+_log = get_logger(__name__)
+
 _CREDENTIALS = "Correct the user name and the password in storage.shared; %40 stands for an @ in them."
 _RIGHTS = "Let this user call EVALSHA, SCRIPT LOAD and what the script uses, on keys {mainspring}:*."
 _CLUSTER = (
@@ -109,3 +115,36 @@ def _with(address: Address) -> str:
     return (
         "Check that it runs and is a Redis; one that speaks TLS on this port is rediss:// in storage.shared."
     )
+
+
+class Voice:
+    """What the log hears of a server that goes and comes: not every time that it is looked at.
+
+    Args:
+        server: its address, without a password.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        #: Why it is away as the log said last, and until when it says nothing more of that.
+        self._told = ""
+        self._quiet_until = 0.0
+
+    def away(self, trouble: Trouble, processes: int) -> None:
+        """It cannot be used. What will not pass by itself is told though the log has said already that it is away."""
+        news = trouble.reason != self._told if trouble.lasting else not self._told
+        if news and monotonic() >= self._quiet_until:
+            self._told, self._quiet_until = trouble.reason, monotonic() + _QUIET_SECONDS
+            _log.warning(
+                "redis is away; each process keeps its share of every limit",
+                server=self._server,
+                why=trouble.reason,
+                remedy=trouble.remedy,
+                processes=processes,
+            )
+
+    def back(self) -> None:
+        """It can be used again."""
+        if self._told:
+            self._told = ""
+            _log.info("redis is back; limits are shared again", server=self._server)
