@@ -134,6 +134,31 @@ def test_a_refused_request_is_never_sent_upstream(tenant: Tenant, provider: Prov
     assert tenant.standing(budget)["held_usd"] == 0
     row = tenant.server.row(refused.headers["x-request-id"])
     assert (row["status"], row["error"], row["cost_usd"]) == (429, "insufficient_quota", 0)
+    assert row["extra"] == {"budget": budget["id"], "denied_unrecorded": 0}
+    path = f"/api/v1/ledger/{row['id']}"
+    assert tenant.server.client.get(path, params={"payload": True}).json()["payload"] is None
+
+
+def test_a_flood_of_refusals_fills_no_ledger(tenant: Tenant) -> None:
+    tenant.budget(usd=0.0001)
+    body = {"model": "openai/priced", "max_tokens": 1000, "messages": user("x" * 2000)}
+    with httpx2.Client(base_url=tenant.server.url, trust_env=False, timeout=30) as client:
+        for _ in range(400):
+            answer = client.post(
+                "/v1/chat/completions", json=body, headers={"authorization": f"Bearer {tenant.key}"}
+            )
+            assert answer.status_code == 429
+    rows = tenant.server.client.get("/api/v1/ledger", params={"tenant": tenant.name, "limit": 500}).json()[
+        "items"
+    ]
+    assert 100 <= len(rows) < 200
+    told = sum(1 + row["extra"]["denied_unrecorded"] for row in rows)
+    without = [
+        float(line.rpartition(" ")[2])
+        for line in tenant.server.client.get("/metrics").text.splitlines()
+        if line.startswith('mainspring_denials_without_row_total{by="budget"}')
+    ]
+    assert told <= 400 <= len(rows) + without[0]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -230,6 +230,7 @@ class BudgetExceeded(RequestError):
     Attributes:
         budget_id: which one.
         step_down: the route that its policy names for this case, if it names one.
+        unrecorded: how many of the same kind got no row before this one, where this one gets a row.
     """
 
     status = 429
@@ -247,6 +248,7 @@ class BudgetExceeded(RequestError):
         super().__init__(message, remedy=remedy, retry_after=retry_after)
         self.budget_id = budget_id
         self.step_down = step_down
+        self.unrecorded: int | None = None
 
 
 class UnknownPrice(BudgetExceeded):

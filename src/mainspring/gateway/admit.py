@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mainspring.base.errors import BudgetExceeded
 from mainspring.keys.types import Subject
 from mainspring.providers.estimate import estimate_request
 from mainspring.providers.types import Operation
@@ -51,7 +52,9 @@ async def admit(exchange: Exchange, limits: Limits | None) -> None:
 
 def release(exchange: Exchange, limits: Limits | None, row: Inference) -> None:
     """Count what an answer has used, and give back the room that it held."""
-    grant = exchange.grant
+    grant, error = exchange.grant, exchange.error
+    if isinstance(error, BudgetExceeded) and error.unrecorded is not None:
+        row.extra = {**(row.extra or {}), "budget": error.budget_id, "denied_unrecorded": error.unrecorded}
     if grant is None or limits is None:
         return
     if grant.denied is not None:

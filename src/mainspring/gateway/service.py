@@ -12,13 +12,13 @@ from mainspring.base.errors import (
     InvalidRequest,
     MainspringError,
     Overloaded,
-    RateLimited,
     drop_frames,
 )
 from mainspring.base.logging import get_logger, request_id
 from mainspring.gateway.admit import admit, release
 from mainspring.gateway.authenticate import authenticate
 from mainspring.gateway.call import call_stream, call_whole
+from mainspring.gateway.denials import worth_a_row
 from mainspring.gateway.fallback import Fallback
 from mainspring.gateway.plan import RequestNeeds, plan
 from mainspring.gateway.relay import relay_stream, relay_whole
@@ -187,8 +187,11 @@ class Gateway:
             exchange.refusal = exchange.dialect.stream_error(error, exchange.id)
         else:
             exchange.status, headers, exchange.refusal = exchange.dialect.error(error, exchange.id)
-        if exchange.principal is not None and not exchange.recorded and self._worth_a_row(exchange, error):
-            await self._record_quietly(exchange)
+        if exchange.principal is not None and not exchange.recorded:
+            if worth_a_row(exchange, error, self._limits, self._meter):
+                await self._record_quietly(exchange)
+            else:
+                self._count(exchange)
         if isinstance(error, ClientGone):
             return
         try:
@@ -224,18 +227,6 @@ class Gateway:
             _log.error("row_lost", request_id=exchange.id, error=error.code)
         except Exception as error:  # noqa: BLE001 - a bug of ours in the record must not keep the caller from its answer
             _log.exception("row_lost", request_id=exchange.id, error=type(error).__name__)
-
-    def _worth_a_row(self, exchange: Exchange, error: MainspringError) -> bool:
-        """Whether a refusal is recorded. Of a flood of denials a few are, without payload; all are counted."""
-        if not isinstance(error, RateLimited) or self._limits is None or exchange.grant is None:
-            return True
-        assert exchange.subject is not None, "admit names it first of all"
-        exchange.store_payloads = False
-        if self._limits.worth_a_row(exchange.grant, exchange.subject):
-            return True
-        exchange.cost_nusd = 0
-        self._count(exchange)
-        return False
 
     def _count(self, exchange: Exchange) -> None:
         seen, target, first = exchange.seen, exchange.target, exchange.first_byte_us

@@ -12,13 +12,13 @@ from mainspring.store.shared.memory import Meters
 
 if TYPE_CHECKING:
     from mainspring.keys import Subject
-    from mainspring.limits.rules import Rule
 
-#: Of one subject ten at once and then one a second; of all together two hundred and then twenty.
-_OF_ONE = Allowance(1_000_000, 10)
-_OF_ALL = Allowance(50_000, 200)
+#: After a number at once, one a second of one subject and twenty of all together.
+_PACE_OF_ONE_US, _PACE_OF_ALL_US = 1_000_000, 50_000
 #: Subjects whose unrecorded denials are remembered.
 _MOST = 10_000
+#: Who was not denied for a while is forgotten, in a part of the table at a time, once in so many denials.
+_SWEEP_EVERY = 1000
 
 
 class Denied(msgspec.Struct):
@@ -47,24 +47,37 @@ def subject_of(scope: str, *, tenant: str, key_id: str | None, user: str | None,
 
 
 class Denials:
-    """Chooses which denials get a row of their own."""
+    """Chooses which denials get a row of their own.
 
-    def __init__(self) -> None:
+    Args:
+        of_one: so many at once of one subject, before one a second.
+        of_all: so many of all together, before twenty.
+    """
+
+    def __init__(self, of_one: int = 10, of_all: int = 200) -> None:
+        self._of_one = Allowance(_PACE_OF_ONE_US, of_one)
+        self._of_all = Allowance(_PACE_OF_ALL_US, of_all)
         self._meters = Meters()
         self._unrecorded: dict[str, Denied] = {}
+        self._since_sweep = 0
 
-    def record(self, key: str, rule: Rule, subject: Subject) -> int | None:
+    def record(self, key: str, limit: str, scope: str, subject: Subject) -> int | None:
         """Whether this one is to be recorded.
 
         Args:
             key: the name of the meter that had no room: one subject under one limit.
-            rule: the limit.
+            limit: the name of the setting.
+            scope: `user`, `key`, `tenant` or `feature`.
             subject: who asked.
 
         Returns:
             How many of the same subject were not since the last one that was; None if this one is not either.
         """
-        asks = (Ask("", _OF_ALL, charge=1), Ask(key, _OF_ONE, charge=1))
+        self._since_sweep += 1
+        if self._since_sweep >= _SWEEP_EVERY:
+            self._since_sweep = 0
+            self._meters.sweep()
+        asks = (Ask("", self._of_all, charge=1), Ask(key, self._of_one, charge=1))
         if self._meters.take(asks).admitted:
             before = self._unrecorded.pop(key, None)
             return before.denials if before is not None else 0
@@ -73,13 +86,13 @@ class Denials:
             if len(self._unrecorded) >= _MOST:
                 self._unrecorded.pop(next(iter(self._unrecorded)))
             whom = subject_of(
-                rule.scope,
+                scope,
                 tenant=subject.tenant,
                 key_id=subject.key_id,
                 user=subject.user,
                 feature=subject.feature,
             )
-            denied = self._unrecorded[key] = Denied(rule.name, rule.scope, subject.tenant, whom, 0, 0)
+            denied = self._unrecorded[key] = Denied(limit, scope, subject.tenant, whom, 0, 0)
         denied.denials += 1
         denied.last_us = now_us()
         return None
@@ -87,7 +100,3 @@ class Denials:
     def unrecorded(self) -> list[Denied]:
         """Those that no row tells of yet."""
         return list(self._unrecorded.values())
-
-    def sweep(self) -> None:
-        """Forget who was not denied for a while."""
-        self._meters.sweep()

@@ -26,7 +26,6 @@ T = TypeVar("T")
 #: When to ask again if room depends on others being done.
 _LATER_US = 1_000_000
 _LETTERS = {"requests": "r", "tokens": "t", "concurrency": "c"}
-_DENIALS = "Requests that a limit had no room for."
 
 
 class Limits:
@@ -42,7 +41,8 @@ class Limits:
         self._shared = shared
         self._meter = meter
         self._denials = Denials()
-        self._since_sweep = 0
+        #: Apart, and with more patience: a spent budget is no limit on a rate.
+        self._budget_denials = Denials(of_one=100, of_all=1000)
         self.usual = Usual()
         self._rules = Rules(settings)
 
@@ -100,7 +100,7 @@ class Limits:
         """What to tell the caller of a denied request; counts the denial."""
         rule, wait_us = grant.denied, grant.wait_us
         assert rule is not None, "it was denied"
-        self._meter.count("limit_denials", _DENIALS, limit=rule.name)
+        self._meter.count("limit_denials", "Requests that a limit had no room for.", limit=rule.name)
         milliseconds = max(1, math.ceil((_LATER_US if math.isinf(wait_us) else wait_us) / 1000))
         when = f"{milliseconds / 1000:,.1f} s" if milliseconds >= 100 else f"{milliseconds} ms"  # noqa: PLR2004 - a tenth
         return RateLimited(
@@ -113,13 +113,15 @@ class Limits:
     def worth_a_row(self, grant: Grant, subject: Subject) -> bool:
         """Whether a denial is to be recorded: all of them while they are few, one a second of who goes on and on."""
         assert grant.denied is not None, "it was denied"
-        self._since_sweep += 1
-        if self._since_sweep >= 1000:  # noqa: PLR2004 - a part of the table every thousand denials
-            self._since_sweep = 0
-            self._denials.sweep()
-        unrecorded = self._denials.record(grant.denied_key, grant.denied, subject)
+        rule = grant.denied
+        unrecorded = self._denials.record(grant.denied_key, rule.name, rule.scope, subject)
         grant.unrecorded = unrecorded or 0
         return unrecorded is not None
+
+    def budget_worth_a_row(self, budget_id: str | None, subject: Subject) -> int | None:
+        """The same of a refusal by a budget: how many of the same key got no row before it; None if it gets none."""
+        key = f"{budget_id}{SEPARATOR}{subject.key_id}"
+        return self._budget_denials.record(key, "budget", "key", subject)
 
     def unrecorded(self) -> list[Denied]:
         """Denials of this process that no row tells of yet."""

@@ -179,6 +179,16 @@ async def test_a_flood_is_counted_and_a_few_of_it_recorded() -> None:
     assert b'mainspring_limit_denials_total{limit="rps_per_user"} 500.0' in meter.render()[0]
 
 
+def test_of_a_flood_at_a_spent_budget_a_few_are_recorded_for_each_key() -> None:
+    made = Limits(MemoryShared(clock=Clock()), LimitsSettings(), Meter())
+    told = [made.budget_worth_a_row("b", ANN) for _ in range(500)]
+    recorded = [number for number in told if number is not None]
+    assert 100 <= len(recorded) <= 102
+    assert sum(recorded) <= 500 - len(recorded)
+    assert made.unrecorded() == []
+    assert made.budget_worth_a_row("b", Subject("acme", "k-2", "ann", None)) == 0
+
+
 def test_what_is_usual_is_learned() -> None:
     usual = Usual()
     assert usual.prompt("m", 400) == 101
