@@ -147,11 +147,11 @@ class Target:
         return results
 
 
-def pinned(cpu: int) -> dict[str, Any]:
-    """Arguments of `Popen` that keep a process on one CPU."""
-    return (
-        {"preexec_fn": lambda: os.sched_setaffinity(0, {cpu})} if LINUX and (os.cpu_count() or 1) > 1 else {}
-    )
+def pinned(cpu: int | None) -> dict[str, Any]:
+    """Arguments of `Popen` that keep a process on one CPU; None: wherever it likes."""
+    if cpu is None or not LINUX or (os.cpu_count() or 1) == 1:
+        return {}
+    return {"preexec_fn": lambda: os.sched_setaffinity(0, {cpu})}
 
 
 def processes(root: int) -> list[int]:
@@ -207,7 +207,7 @@ def calibration_ms() -> float:
 
 @contextlib.contextmanager
 def started(
-    command: list[str], cpu: int, log: Path, env: dict[str, str] | None = None
+    command: list[str], cpu: int | None, log: Path, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process on one CPU, ended on the way out."""
     with log.open("wb") as output:

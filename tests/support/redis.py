@@ -40,6 +40,12 @@ class RedisServer:
         """The same after a restart."""
         return f"redis://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start the server and wait until it answers."""
         command = [_program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
