@@ -127,6 +127,7 @@ MISTAKES = {
     "model negative": Mistake("[models.'openai/x']\ninput_usd_per_mtok = -1\n", "line 2: models.openai/x.input_usd_per_mtok must be at least 0."),
     "model nan": Mistake("[models.'openai/x']\ninput_usd_per_mtok = nan\n", "line 2: models.openai/x.input_usd_per_mtok must be a finite number."),
     "model inf": Mistake("[models.'openai/x']\ninput_usd_per_mtok = inf\n", "line 2: models.openai/x.input_usd_per_mtok must be a finite number."),
+    "model dear": Mistake("[models.'openai/x']\noutput_usd_per_mtok = 1000001\n", "line 2: models.openai/x.output_usd_per_mtok must be at most 1000000."),
     "model dollars text": Mistake("[models.'openai/x']\ninput_usd_per_mtok = '$1'\n", "line 2: models.openai/x.input_usd_per_mtok must be a number."),
     "model split": Mistake("[models.openai/x]\ninput_usd_per_mtok = 1\n", "line 1, is not valid TOML: the name of the table does not end with ]."),
     "model dotted": Mistake("[models.openai.x]\ninput_usd_per_mtok = 1\n", "line 1: models.openai.x is not a setting."),

@@ -13,6 +13,8 @@ ENOUGH = 20
 _MARGIN = 1.1
 #: No bound is raised further than this: a provider that bills a hundred times what it was asked is no estimate's matter.
 _MOST = 16.0
+#: What a call that stayed within its uncorrected bounds leaves of a correction: half of it after 35 of them.
+_KEPT = 0.98
 #: Models remembered: callers choose their names.
 _MOST_MODELS = 5000
 _HALVE = 4096
@@ -25,17 +27,17 @@ class Correction(NamedTuple):
     output: float = 1.0
 
 
+_NONE = Correction()
+
+
 class _Model:
     __slots__ = ("correction", "lengths", "seen")
 
     def __init__(self) -> None:
-        self.correction = Correction()
+        self.correction = _NONE
         #: Answers by the number of bits of their length.
         self.lengths = [0] * 32
         self.seen = 0
-
-
-_NONE = Correction()
 
 
 class Learned:
@@ -91,6 +93,10 @@ class Learned:
         if not most_output:  # no bound was needed
             output = 0
         if prompt <= most_prompt * now.prompt and output <= most_output * now.output:
+            if now is not _NONE:  # one call that was odd must not make all others dear for ever
+                known.correction = Correction(
+                    _lowered(now.prompt, prompt, most_prompt), _lowered(now.output, output, most_output)
+                )
             return None
         known.correction = Correction(
             _raised(now.prompt, prompt, most_prompt), _raised(now.output, output, most_output)
@@ -102,3 +108,7 @@ def _raised(now: float, used: int, most: int) -> float:
     if used <= most * now:
         return now
     return min(_MOST, max(now, used / max(1, most) * _MARGIN))
+
+
+def _lowered(now: float, used: int, most: int) -> float:
+    return 1.0 + (now - 1.0) * _KEPT if used <= most else now

@@ -150,6 +150,19 @@ def test_lengths_and_bounds_are_learned() -> None:
     assert learned.note("p", "other", 10, 100, 1000, 0) is None
 
 
+def test_one_odd_call_makes_the_others_dearer_only_for_a_while() -> None:
+    learned = Learned()
+    learned.note("p", "m", 4000, 900, 1000, 500)
+    assert learned.correction("p", "m") == (pytest.approx(4.4), pytest.approx(1.98))
+    for _ in range(35):
+        learned.note("p", "m", 10, 900, 1000, 500)
+    assert learned.correction("p", "m").prompt == pytest.approx(1 + 3.4 / 2, rel=0.02)
+    assert learned.correction("p", "m").output == pytest.approx(1.98), "its answers go on to be too long"
+    for _ in range(600):
+        learned.note("p", "m", 10, 100, 1000, 500)
+    assert learned.correction("p", "m") == (pytest.approx(1, abs=1e-3), pytest.approx(1, abs=1e-3))
+
+
 def test_a_steady_pace_is_foretold_and_a_wild_one_with_doubt() -> None:
     common = {"slice_us": 60, "now_us": 600, "ends_us": 1200, "cap": 150}
     assert forecast([10, 10, 10, 0], **common) is None

@@ -42,15 +42,19 @@ class ProviderSettings(Section):
         return keys
 
 
+def _price(text: str) -> float | None:
+    # A dollar for each token is a slip; and sums of money must fit into 64 bits.
+    found: float | None = Field(default=None, ge=0, le=1_000_000, description=text)
+    return found
+
+
 class ModelSettings(Section):
     """`[models."provider/model"]`: prices and limits that override the built-in table."""
 
-    input_usd_per_mtok: float | None = Field(default=None, ge=0, description="Dollars per million tokens.")
-    output_usd_per_mtok: float | None = Field(default=None, ge=0, description="The same, of the answer.")
-    cache_read_usd_per_mtok: float | None = Field(
-        default=None, ge=0, description="The same, read from the provider's prompt cache."
-    )
-    cache_write_usd_per_mtok: float | None = Field(default=None, ge=0, description="The same, written to it.")
+    input_usd_per_mtok: float | None = _price("Dollars per million tokens.")
+    output_usd_per_mtok: float | None = _price("The same, of the answer.")
+    cache_read_usd_per_mtok: float | None = _price("The same, read from the provider's prompt cache.")
+    cache_write_usd_per_mtok: float | None = _price("The same, written to it.")
     path: str | None = Field(default=None, description="For a local model: the GGUF file.")
     context_tokens: int | None = Field(
         default=None,
