@@ -145,6 +145,14 @@ class Ledger:
             lambda connection: queries.add_config(connection, config_hash, document, now_us())
         )
 
+    async def must_be_writable(self) -> None:
+        """Begin to write, and change nothing.
+
+        Raises:
+            StoreUnavailable: the database may only be read, or cannot be reached.
+        """
+        await self._database.write(queries.delete_nothing)
+
     async def config(self, config_hash: str) -> bytes | None:
         """A configuration that was in force."""
         return await self._database.read(lambda connection: queries.config(connection, config_hash))

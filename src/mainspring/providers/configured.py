@@ -14,6 +14,8 @@ from mainspring.providers.known import KNOWN
 #: How a key is sent in each protocol, and by providers that do it in a way of their own.
 _HEADER = {"openai": "authorization: Bearer %s", "anthropic": "x-api-key: %s", "local": ""}
 _OPERATION = re.compile(r"/(chat/completions|completions|responses|embeddings|messages|models)/?$")
+_BARE = re.compile(r"(?P<host>[\w-]+(?:\.[\w-]+)*)(?P<port>:\d+)?(?:/v1)?/?", re.ASCII)
+_QUOTES = ("'", '"', "`")
 _CREDENTIALS = {"azure": "api-key: %s"}
 
 
@@ -55,20 +57,35 @@ def base_url_of(name: str, provider: ProviderSettings) -> str:
             remedy='Give it one, such as "https://host/v1".',
             place=("providers", name),
         )
-    place = () if provider.base_url is None else ("providers", name, "base_url")
+    # In Anthropic's protocol the version is part of every path, and other clients want it here.
+    own_version = "" if provider.api == "anthropic" else "/v1"
+    place: tuple[str, ...] = ("providers", name, "base_url")
+    subject = f"providers.{name}: base_url"
+    if provider.base_url is None and known is not None:
+        place, subject = (), f"The environment variable {known.url_variable}:"
     if not _is_address(url):
         raise ConfigError(
-            f"providers.{name}: base_url {without_password(url)!r} is not an http or https URL without a query.",
-            remedy='Write it as "https://host/v1".',
+            f"{subject} {without_password(url)!r} is not an http or https URL without a query.",
+            remedy=f'Write it as "{_meant_address(url) or "https://host"}{own_version}".',
             place=place,
         )
     if (operation := _OPERATION.search(url)) is not None:
+        address = url[: operation.start()] if own_version else url[: operation.start()].removesuffix("/v1")
         raise ConfigError(
-            f"providers.{name}: base_url ends with {operation[0]}, which is the path of one operation.",
-            remedy=f"Leave it out: {without_password(url[: operation.start()])!r}.",
+            f"{subject} ends with {operation[0]}, which is the path of one operation.",
+            remedy=f"Leave it out: {without_password(address)!r}.",
             place=place,
         )
-    return url
+    return url if own_version else url.rstrip("/").removesuffix("/v1")
+
+
+def _meant_address(url: str) -> str | None:
+    """The scheme, host and port that are meant by an address that has no scheme; None where that is not clear."""
+    bare = _BARE.fullmatch(url)
+    if bare is None:
+        return None
+    is_near = bare["host"] in {"localhost", "host.docker.internal"} or bare["host"][0].isdigit()
+    return f"{'http' if is_near else 'https'}://{bare['host']}{bare['port'] or ''}"
 
 
 def _is_address(url: str) -> bool:
@@ -112,6 +129,20 @@ def labelled(name: str, provider: ProviderSettings) -> list[tuple[str, str]]:
 def header_of(name: str, provider: ProviderSettings) -> str:
     """The header that carries a key, with `%s` in its place."""
     return _CREDENTIALS.get(name) or _HEADER[provider.api]
+
+
+def unfit(key: str) -> tuple[str, str] | None:
+    """Why a key cannot be sent as it is, and what to do; None where it can be. The key is not shown."""
+    if not (key.isascii() and key.isprintable()):
+        return "holds what a header cannot carry", "Check it for line breaks and letters beyond ASCII."
+    if key[:1] in _QUOTES and key[-1:] == key[:1]:
+        return (
+            "has quotes around the key",
+            "Take them away; files of variables keep what stands behind the =.",
+        )
+    if key[:7].lower() == "bearer ":
+        return "begins with the word Bearer, which is put before every key", "Leave only the key."
+    return None
 
 
 def references(settings: Settings) -> list[str]:

@@ -22,6 +22,7 @@ from mainspring.base.errors import (
 )
 from mainspring.base.logging import get_logger
 from mainspring.base.settings.secrets import shown
+from mainspring.providers.configured import unfit
 from mainspring.providers.headroom import Headroom, read_headroom, seconds_to_reset
 from mainspring.providers.rests import Rests
 from mainspring.providers.transport import exact_retry_after
@@ -195,12 +196,8 @@ class KeyPool:
             secret: as it was read last; None if it never was.
             problem: why it cannot be read now.
         """
-        if secret is not None and not (secret.value.isascii() and secret.value.isprintable()):
-            problem = SecretError(
-                f"{shown(reference)} holds what cannot be sent as a key.",
-                remedy="Check it for line breaks and letters beyond ASCII.",
-            )
-            secret = None
+        if secret is not None and (wrong := unfit(secret.value)) is not None:
+            problem, secret = SecretError(f"{shown(reference)} {wrong[0]}.", remedy=wrong[1]), None
         for key in self.keys:
             if key.reference != reference:
                 continue

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mainspring.base.errors import ConfigError, Mistakes, NotFound
 from mainspring.base.logging import get_logger
 from mainspring.base.secrets import Secrets
-from mainspring.base.settings.secrets import kind_of
+from mainspring.base.settings.secrets import kind_of, shown
 from mainspring.providers.configured import base_url_of, configurations, header_of, is_original, labelled
 from mainspring.providers.known import ANTHROPIC, KNOWN, OPENAI
 from mainspring.providers.pool import KeyPool, PooledKey
@@ -114,12 +114,13 @@ class Providers:
                     )
             missing = [key for key in pool.keys if key.reference and key.secret is None]
             if missing and len(missing) == len(pool.keys):
+                problem = missing[0].problem
                 _log.warning(
                     "provider_without_key",
                     provider=pool.provider,
                     keys=[key.label for key in missing],
-                    reason="Calls to it fail until one of its keys is there.",
-                    remedy=missing[0].problem.remedy if missing[0].problem else "",
+                    reason=f"{problem.message if problem else ''} Calls to it fail until one of its keys is there.",
+                    remedy=problem.remedy if problem else "",
                 )
 
     async def _list(self, provider: Provider) -> None:
@@ -163,8 +164,8 @@ class Providers:
             pool.put(key.reference, self._secrets.get(key.reference), self._secrets.problem(key.reference))
             if key.secret is None and key.problem is not None and kind_of(key.reference) == "literal":
                 raise ConfigError(
-                    f"providers.{name}: {key.label} holds what a header cannot.",
-                    remedy="Check api_keys for line breaks and letters beyond ASCII.",
+                    f"providers.{name}: {key.label}{key.problem.message.removeprefix(shown(key.reference))}",
+                    remedy=key.problem.remedy,
                     place=("providers", name, "api_keys"),
                 )
         return pool
@@ -197,7 +198,7 @@ def _headers(name: str, headers: dict[str, str]) -> dict[str, str]:
     for key, value in headers.items():
         if not (key.isascii() and key.isprintable() and value.isascii() and value.isprintable()):
             raise ConfigError(
-                f"providers.{name}: the header {key!r} holds what a header cannot.",
+                f"providers.{name}: the header {key!r} holds what a header cannot carry.",
                 remedy="Check headers for line breaks and letters beyond ASCII.",
                 place=("providers", name, "headers", key),
             )

@@ -200,12 +200,11 @@ def _checked(text: str, place: Location, providers: Providers) -> tuple[str, str
 def _how_to_have(name: str, providers: Providers) -> str:
     """What to do about a provider that is not there."""
     if name in KNOWN:
-        variables = [v for v in (KNOWN[name].key_variable, KNOWN[name].url_variable) if v is not None]
-        return (
-            f"Set {' or '.join(variables)}, or add [providers.{name}]."
-            if variables
-            else f"Add [providers.{name}]."
-        )
+        known = KNOWN[name]
+        variables = [v for v in (known.key_variable, known.url_variable) if v is not None]
+        if known.key_variable is not None and known.base_url is not None:
+            variables = [known.key_variable]  # its address is known
+        return f"Set {' and '.join(variables)}, or add [providers.{name}]."
     there = sorted(p.name for p in providers)
     near = difflib.get_close_matches(name, [*there, *KNOWN], 1, 0.6)
     return f"Did you mean {near[0]!r}?" if near else f"Add [providers.{name}]; there are: {', '.join(there)}."

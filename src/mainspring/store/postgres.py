@@ -126,7 +126,8 @@ class _Server:
     """The server, as a backend of lines and writer."""
 
     def __init__(self, url: str, wait_seconds: float) -> None:
-        self.url = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        # Other programs write the name of a driver behind the scheme.
+        self.url = f"postgresql://{url.partition('://')[2]}"
         self._wait_ms = max(1, round(wait_seconds * 1000))
         named = psycopg.conninfo.conninfo_to_dict(self.url)
         self._keepalives: dict[str, Any] = {

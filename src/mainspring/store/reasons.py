@@ -11,6 +11,26 @@ _PHRASES = (
     ("could not translate host name", "its host is not known", "Correct the host."),
     ("failed to resolve host", "its host is not known", "Correct the host."),
     ("name or service not known", "its host is not known", "Correct the host."),
+    (
+        "no such file or directory",
+        "nothing listens at its address",
+        "Start it, or correct the folder of its socket.",
+    ),
+    (
+        "received invalid response to",
+        "what listens at its address is no Postgres",
+        "Correct host and port.",
+    ),
+    (
+        "expected authentication request",
+        "what listens at its address is no Postgres",
+        "Correct host and port.",
+    ),
+    (
+        "invalid sslmode value",
+        "its sslmode is not one that Postgres knows",
+        "Write disable, prefer, require, verify-ca or verify-full.",
+    ),
     ("timeout", "it does not answer in time", "Check that it runs, and that a firewall lets us through."),
     ("no route to host", "there is no way to its host", "Check the network and the host."),
     ("network is unreachable", "there is no way to its host", "Check the network and the host."),
@@ -39,7 +59,7 @@ _CODES = {
     "SQLITE_READONLY": ("the file may only be read", "Let this user write it and its folder."),
     "SQLITE_PERM": ("the file may not be opened", "Let this user read and write it and its folder."),
     "SQLITE_FULL": ("its disk is full", "Make room on it."),
-    "SQLITE_IOERR": ("its disk fails", "Check the disk and the file system."),
+    "SQLITE_IOERR": ("its disk is full or fails", "Make room on it, or check it and the file system."),
     "SQLITE_BUSY": (
         "another process holds its lock",
         "End what holds it; network file systems cannot be used.",

@@ -20,8 +20,9 @@ from mainspring.limits import Limits
 from mainspring.providers import Ages, Drains, Providers, measure_keys, references
 from mainspring.routing import Health, measure_targets
 from mainspring.store import BlobStore, Database, Shared, open_blobs, open_database, open_shared
+from mainspring.web.doubts import doubts
 from mainspring.web.following import keep
-from mainspring.web.rehearsal import doubts, read_at_start_only, rehearse
+from mainspring.web.rehearsal import read_at_start_only, rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -98,7 +98,7 @@ def test_a_wrong_file_is_told_with_the_place_and_the_nearest_key(
         (
             "MAINSPRING_SEVER__PORT",
             "1",
-            "variable MAINSPRING_SEVER__PORT is not a setting. Did you mean 'MAINSPRING_SERVER'?",
+            "variable MAINSPRING_SEVER__PORT is not a setting. Did you mean 'MAINSPRING_SERVER__PORT'?",
         ),
         ("MAINSPRING_PROVIDERS", "{", "variable MAINSPRING_PROVIDERS is not JSON"),
         (

@@ -167,8 +167,7 @@ def load(path: Path | None = None) -> Settings:
     except SettingsError as error:
         field = str(error).partition('"')[2].partition('"')[0]
         mistakes.add(not_json(field, Settings))
-    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-    mistakes.add(*unknown_variables([*known, *OTHER_VARIABLES]))
+    mistakes.add(*unknown_variables(Settings, OTHER_VARIABLES))
     mistakes.tell()
     assert settings is not None, "nothing was wrong"
     return settings

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, get_origin
 from pydantic import BaseModel
 
 from mainspring.base.errors import ConfigError
+from mainspring.base.settings.foreign import key_meant, value_meant
 from mainspring.base.settings.places import Location, line_of, walk, written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pydantic import ValidationError
     from pydantic.fields import FieldInfo
@@ -28,13 +29,6 @@ DEFAULT_FILE = Path("mainspring.toml")
 PREFIX = "MAINSPRING_"
 REFERENCE = "docs/reference/configuration.md lists every key."
 DESCRIPTION = "docs/reference/configuration.md describes it."
-#: What people look for in the file, and where it is.
-_ELSEWHERE = {
-    "budgets": "Budgets are kept in the database; see `mainspring budgets --help`.",
-    "keys": "Keys are kept in the database; see `mainspring keys --help`.",
-    "users": "Users need not be declared; they come with the requests.",
-    "tenants": "Tenants need not be declared; a key names one.",
-}
 #: How pydantic calls a number out of bounds, the bound in words, and what to choose.
 _BOUNDS = {
     "greater_than_equal": ("at least", "larger"),
@@ -112,13 +106,21 @@ def not_json(field: str, root: type[BaseModel]) -> ConfigError:
     )
 
 
-def unknown_variables(known: list[str]) -> Iterator[ConfigError]:
-    """pydantic-settings ignores unknown variables with our prefix; a misspelt one must not pass in silence."""
+def unknown_variables(root: type[BaseModel], others: Iterable[str]) -> Iterator[ConfigError]:
+    """pydantic-settings ignores unknown variables with our prefix; a misspelt one must not pass in silence.
+
+    Args:
+        root: the whole configuration.
+        others: variables that are not settings.
+    """
+    known = [*(f"{PREFIX}{name.upper()}" for name in root.model_fields), *others]
     for variable in sorted(os.environ):
-        head = variable.split("__", 1)[0].upper()
-        if head.startswith(PREFIX) and head not in known and not head.startswith(f"{PREFIX}TEST_"):
+        name = variable.upper()
+        head = f"{PREFIX}{name.removeprefix(PREFIX).lstrip('_').partition('__')[0]}"
+        is_ours = name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")
+        if is_ours and (head not in known or name.startswith(f"{PREFIX}_")):
             yield ConfigError(
-                f"The environment variable {variable} is not a setting.{_nearest(_meant(head, known), known)}",
+                f"The environment variable {variable} is not a setting.{_variable_meant(root, name, known)}",
                 remedy="Unset or rename it.",
             )
 
@@ -144,12 +146,22 @@ def located(error: ConfigError, file: Path | None) -> ConfigError:
     return first
 
 
-def _meant(head: str, known: list[str]) -> str:
-    """`MAINSPRING_SERVER_PORT` is meant as a key of a section: the section is named with the separator."""
-    for name in known:
-        if head.startswith(f"{name}_"):
-            return f"{name}__{head.removeprefix(f'{name}_')}"
-    return head
+def _variable_meant(root: type[BaseModel], name: str, known: list[str]) -> str:
+    """A sentence that helps: of a key of a section, the section is named with the separator."""
+    name = f"{PREFIX}{name.removeprefix(PREFIX).lstrip('_')}"
+    head, separator, rest = name.partition("__")
+    if head in known:
+        return f" Did you mean {name!r}?"
+    meant = [f"{section}__{head[len(section) + 1 :]}" for section in known if head.startswith(f"{section}_")]
+    meant += [
+        f"{PREFIX}{place.replace('.', '__').upper()}"
+        for place in _elsewhere(root, head.removeprefix(PREFIX).lower())
+    ]
+    if separator or not meant:
+        names = [section.removeprefix(PREFIX) for section in known]
+        near = difflib.get_close_matches(head.removeprefix(PREFIX), names, 1, 0.6)
+        meant = [f"{PREFIX}{section}{separator}{rest}" for section in near]
+    return f" Did you mean {meant[0]!r}?" if meant else ""
 
 
 def _source(file: Path, text: str, location: Location) -> tuple[str, tuple[bool, int]]:
@@ -193,8 +205,10 @@ def _typed(
     usual = f"{name} = {json.dumps(default)}" if isinstance(default, (bool, int, float, str)) else ""
     such_as = f", such as {usual}" if usual else ""
     table = f"[{_header(location)}]"
+    quote = "Write one text in quotes" if isinstance(given, (dict, list)) else "Put it in quotes"
     if kind == "literal_error":
-        near = difflib.get_close_matches(str(given), re.findall(r"'([^']*)'", context["expected"]), 1, 0.6)
+        known = re.findall(r"'([^']*)'", context["expected"])
+        near = difflib.get_close_matches(value_meant(given) or str(given), known, 1, 0.6)
         return (
             f"must be {context['expected']}",
             f"Did you mean {near[0]!r}?" if near else f"Choose one{such_as}.",
@@ -220,7 +234,7 @@ def _typed(
         ("finite_number", "must be a finite number", f"Write one{such_as}."),
         ("bool_", "must be true or false", f"Write one of the two, without quotes{such_as}."),
         ("string_too_short", "must not be empty", "Write something into it, or leave it out."),
-        ("string_", "must be a text", f"Put it in quotes{such_as}."),
+        ("string_", "must be a text", f"{quote}{such_as}."),
         ("list_", "must be a list", f'Put it in brackets, as in {name} = ["..."].'),
         ("dict_", "must be a table", f"Write {table} on a line of its own, and its keys below."),
         ("model_", "must be a table", f"Write {table} on a line of its own, and its keys below."),
@@ -235,8 +249,8 @@ def _unknown(root: type[BaseModel], told: Location, location: Location) -> tuple
     place, name = written(location), str(location[-1])
     _, shapes = walk(root, told[:-1])
     known = [field for shape in shapes for field in getattr(shape, "model_fields", ())]
-    if len(location) == 1 and name in _ELSEWHERE:
-        return f"{place} is not a setting.", _ELSEWHERE[name]
+    if (remedy := key_meant(location)) is not None:
+        return f"{place} is not a setting.", remedy
     if location[0] == "models" and len(location) > 2 and "/" not in str(location[1]):  # noqa: PLR2004 - models, name, key
         return (
             f"{place} is not a setting.",
@@ -260,8 +274,6 @@ def _elsewhere(root: type[BaseModel], name: str) -> list[str]:
 
 def _nearest(name: str, known: list[str]) -> str:
     """A sentence that helps: the nearest name, or all there are."""
-    if "__" in name:
-        return f" Did you mean {name!r}?"
     near = difflib.get_close_matches(name, known, 1, 0.5)
     if near:
         return f" Did you mean {near[0]!r}?"

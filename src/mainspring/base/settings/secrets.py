@@ -14,6 +14,12 @@ import re
 KINDS = ("env", "file", "vault", "aws")
 #: How a variable is written in a shell; here it would be sent as if it were the key.
 _OF_A_SHELL = re.compile(r"\$(\w+|\{\w+\}|\(\w+\))|%\w+%")
+#: How others write that a key is in a variable: os.environ/NAME, os.environ["NAME"], env.NAME, ENV:NAME, or the bare name.
+_OF_OTHERS = re.compile(
+    r"""os\.environ[/[.("' ]*(?:get\(["'])?(\w+)["'\])]*|(?:process\.)?env[./](\w+)|ENV:(\w+)"""
+    r"|([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:KEY|TOKEN|SECRET)(?:_\d+)?)"
+)
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PASSWORD_IN_QUERY = re.compile(r"(?i)([?&][^=&]*(?:password|secret|token|key)=)[^&#]*")
 _PREFIX = re.compile(r"([a-z]{2,12}):(?!//)")
 
@@ -40,9 +46,17 @@ def check_reference(reference: str) -> None:
         if _OF_A_SHELL.fullmatch(reference):
             name = reference.strip("${}()%")
             raise ValueError(f"{reference!r} is a variable as shells write it; write env:{name}")
+        if (other := _OF_OTHERS.fullmatch(reference)) is not None:
+            name = next(filter(None, other.groups()))
+            raise ValueError(f"{reference!r} is the name of a variable, not a key; write env:{name}")
         return
     if not rest.strip():
         raise ValueError(f"{reference!r} names nothing; write {_EXAMPLES[kind]}")
+    if kind == "env" and not _VARIABLE.fullmatch(rest):
+        # It is not shown: most often it is the key itself.
+        raise ValueError(
+            "what follows env: cannot be the name of a variable; write env:OPENAI_API_KEY, or the key without env:"
+        )
     if kind == "vault" and not all(part.strip("/ ") for part in _parts(rest)):
         raise ValueError(f"{reference!r} names no field; write {_EXAMPLES['vault']}")
 
@@ -60,11 +74,11 @@ def shown(reference: str) -> str:
 def without_password(url: str) -> str:
     """A URL as it may be shown."""
     url = _PASSWORD_IN_QUERY.sub(r"\1***", url)
-    head, separator, rest = url.partition("://")
-    if not separator or "@" not in rest:
+    head, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    if "@" not in rest:
         return url
     credentials, _, host = rest.rpartition("@")
-    return f"{head}://{credentials.split(':', 1)[0]}:***@{host}"
+    return f"{head}{separator}{credentials.split(':', 1)[0]}:***@{host}"
 
 
 _EXAMPLES = {

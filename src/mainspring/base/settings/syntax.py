@@ -55,6 +55,10 @@ _MEANINGS = (
         "Write it as one of the two, or put a # before it.",
     ),
 )
+#: How lines of other formats look, and quotes that a word processor makes.
+_YAML = re.compile(r"\s*(?:- )?[\w.-]+:(?:\s.*)?$|\s*- \S")
+_JSON = re.compile(r"\s*[{\"]")
+_CURLY = re.compile("[\u201c\u201d\u2018\u2019\u00ab\u00bb]")
 #: These are noticed only far behind the place where they begin.
 _NOTICED_LATE = ("Unclosed", "Unterminated", "Expected")
 
@@ -71,6 +75,13 @@ def not_toml(error: tomllib.TOMLDecodeError, file: Path, text: str) -> ConfigErr
         ((what, help_) for start, what, help_ in _MEANINGS if said.startswith(start)),
         (said[:1].lower() + said[1:], "Mend that line."),
     )
+    stands_there = "".join(text.splitlines()[line - 1 : line])
+    if _CURLY.search(stands_there):
+        remedy = 'Put texts in straight quotes, as in host = "127.0.0.1".'
+    elif _YAML.match(stands_there):
+        remedy = "Write TOML, not YAML: [server] on a line of its own, and port = 8080 below."
+    elif line == 1 and _JSON.match(stands_there):
+        remedy = "Write TOML, not JSON: [server] on a line of its own, and port = 8080 below."
     return ConfigError(f"{file}, line {line}, is not valid TOML: {meaning}.", remedy=remedy)
 
 

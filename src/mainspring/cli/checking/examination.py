@@ -12,7 +12,8 @@ from mainspring.cli.checking.governing import limits, tracking
 from mainspring.cli.checking.listening import listening
 from mainspring.cli.checking.stores import stores
 from mainspring.cli.checking.upstreams import local_models, providers, routes
-from mainspring.web.rehearsal import doubts, rehearse
+from mainspring.web.doubts import doubts
+from mainspring.web.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from pathlib import Path

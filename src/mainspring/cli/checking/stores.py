@@ -44,7 +44,7 @@ async def _database(settings: Settings, governed: list[Finding], *, usable: bool
     except MainspringError as error:
         return [] if isinstance(error, ConfigError) else [_away("database", where, error)]  # told already
     try:
-        await runtime.database.ping()
+        await runtime.ledger.must_be_writable()
         found = [good("database", where)]
         if usable:
             found += [*await _keys(runtime), await _blobs(runtime, settings)]

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from mainspring.base.clock import now_us
 from mainspring.base.errors import ConfigError, SecretError
 from mainspring.base.secrets import fetch
-from mainspring.base.settings.secrets import shown
+from mainspring.base.settings.secrets import shown, without_password
 from mainspring.cli.checking.findings import Finding, absent, doubtful, failed, good, refused
 from mainspring.providers import Providers
-from mainspring.providers.configured import base_url_of, configurations, header_of, labelled
+from mainspring.providers.configured import base_url_of, configurations, header_of, labelled, unfit
 from mainspring.providers.local.catalog import IN_THE_BOX, usable
 from mainspring.routing import Health, Router
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from email.message import Message
 
     from mainspring.base.settings import ProviderSettings, Settings
 
 _SECONDS = 5
 _REFUSED = {401, 403}
+#: Clocks that differ by less are usual.
+_CLOCK_MINUTES = 2
 _LIMITED, _NOT_FOUND, _SERVER_ERROR = 429, 404, 500
 
 
@@ -116,11 +123,8 @@ def _headers(name: str, provider: ProviderSettings, reference: str | None) -> di
         headers["anthropic-version"] = "2023-06-01"
     if reference is not None:
         secret = fetch(reference).value
-        if not (secret.isascii() and secret.isprintable()):
-            raise SecretError(
-                f"{shown(reference)} holds what a header cannot carry.",
-                remedy="Check it for line breaks and letters beyond ASCII.",
-            )
+        if (wrong := unfit(secret)) is not None:
+            raise SecretError(f"{shown(reference)} {wrong[0]}.", remedy=wrong[1])
         header, _, value = (header_of(name, provider) % secret).partition(": ")
         headers[header] = value
     return headers
@@ -131,16 +135,64 @@ def _ask(subject: str, base_url: str, api: str, headers: dict[str, str]) -> Find
     url = base_url.rstrip("/") + ("/v1/models" if api == "anthropic" else "/models")
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the registry lets only http and https pass
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310 - as above
-            return good(subject, f"{base_url} answers")
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - as above
+            return _clock(subject, answer.headers) or good(subject, f"{base_url} answers")
     except urllib.error.HTTPError as error:
-        return _status(subject, base_url, error.code)
+        found = _status(subject, base_url, error.code)
+        if error.code == _NOT_FOUND and api == "openai" and _lacks_version(base_url):
+            return _unversioned(subject, base_url, found, headers)
+        return found if found.works is False else _clock(subject, error.headers) or found
     except (OSError, ValueError, http.client.HTTPException) as error:
-        # Only the system's own words are shown: others quote what was sent, the key with it.
-        cause = getattr(error, "reason", error)
-        reason = (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
-        remedy = "Check base_url, the network and the proxy variables."
-        return failed(subject, f"{base_url} cannot be reached: {reason}", remedy)
+        what, remedy = _unreachable(getattr(error, "reason", error), base_url)
+        return failed(subject, f"{base_url} cannot be reached: {what}", remedy)
+
+
+def _unreachable(cause: object, base_url: str) -> tuple[str, str]:
+    """Why an address does not answer. Only the system's own words are shown: others quote what was sent, and the key."""
+    remedy = "Check base_url, the network and the proxy variables."
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return "its certificate is not trusted", "Check the host, or add its authority with SSL_CERT_FILE."
+    if isinstance(cause, ssl.SSLError):
+        there = base_url.replace("https://", "http://", 1)
+        return "it does not speak TLS", f"If it speaks plain HTTP, write {without_password(there)!r}."
+    if isinstance(cause, TimeoutError):
+        return f"it is silent for {_SECONDS} s", remedy
+    if isinstance(cause, (http.client.HTTPException, ConnectionResetError)):
+        return "what is there does not speak HTTP", "Check host and port, and whether it wants https."
+    return (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__, remedy
+
+
+def _lacks_version(base_url: str) -> bool:
+    return not urllib.parse.urlsplit(base_url).path.strip("/")
+
+
+def _unversioned(subject: str, base_url: str, found: Finding, headers: dict[str, str]) -> Finding:
+    """A provider that knows no models where it was asked: under /v1, where most have them, it may."""
+    with_version = f"{base_url.rstrip('/')}/v1"
+    request = urllib.request.Request(f"{with_version}/models", headers=headers)  # noqa: S310 - as above
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310 - as above
+            pass
+    except (OSError, ValueError, http.client.HTTPException):
+        return found
+    remedy = f"Write base_url = {without_password(with_version)!r}."
+    return failed(subject, f"{base_url} answers, but not there: its API is below /v1", remedy)
+
+
+def _clock(subject: str, headers: Message) -> Finding | None:
+    """A word on clocks that differ, which keys that expire and signed messages do not forgive."""
+    if "age" in headers:
+        return None  # a cache has answered
+    try:
+        theirs = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    minutes = round((now_us() / 1_000_000 - theirs) / 60)
+    if abs(minutes) < _CLOCK_MINUTES:
+        return None
+    way = "ahead of" if minutes > 0 else "behind"
+    detail = f"it answers, but the clock here is {abs(minutes)} minutes {way} its own"
+    return doubtful(subject, detail, "Let this machine keep its time by NTP.")
 
 
 def _status(subject: str, base_url: str, status: int) -> Finding:
