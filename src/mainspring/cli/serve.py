@@ -30,9 +30,11 @@ def serve(
 
     SIGTERM and Ctrl-C let open answers finish; SIGHUP, or a change of the file, reads the configuration again.
     """
+    from mainspring.base.settings import load  # noqa: PLC0415 - pydantic is not for --help
     from mainspring.cli.banner import Banner  # noqa: PLC0415 - with uvicorn, 0.2 s that only this command needs
     from mainspring.cli.process import bind, run_process  # noqa: PLC0415 - as above
 
+    load(config)  # what is wrong in the file is told also where an option stands in for it
     # As settings, they are known wherever settings are read again: after an edit, and in a worker that starts later.
     for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
         if value is not None:

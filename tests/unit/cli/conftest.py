@@ -40,6 +40,13 @@ def mainspring(
     monkeypatch.chdir(tmp_path)
     for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
+    for option in (
+        "HOST",
+        "PORT",
+        "WORKERS",
+    ):  # `serve` hands these on to its workers; they end with the test
+        monkeypatch.setenv(f"MAINSPRING_SERVER__{option}", "")
+        monkeypatch.delenv(f"MAINSPRING_SERVER__{option}")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
