@@ -1,4 +1,9 @@
-"""The providers that people know by name, in one table. Adding one that speaks a known wire protocol is one line."""
+"""The providers that people know by name, in one table. Adding one that speaks a known wire protocol is one line.
+
+Addresses, variables and operations as the providers documented them by 2026-11-21: console.groq.com/docs/openai,
+docs.mistral.ai, docs.x.ai, api-docs.deepseek.com, ai.google.dev/gemini-api/docs/openai, docs.ollama.com/api. What one of
+them serves only in new versions (Ollama and llama.cpp: responses) is left out: it is translated to chat.
+"""
 
 from __future__ import annotations
 
@@ -57,17 +62,24 @@ KNOWN: dict[str, Known] = {
         "openai",
         "https://api.groq.com/openai/v1",
         "GROQ_API_KEY",
-        _CHAT | {Operation.RESPONSES},
+        frozenset({Operation.CHAT, Operation.RESPONSES}),
         prices="groq",
     ),
     "mistral": Known(
-        # It reports usage by itself and refuses fields that it does not know.
+        # It reports usage by itself and answers 422 to stream_options.include_usage.
         "openai",
         "https://api.mistral.ai/v1",
         "MISTRAL_API_KEY",
         _CHAT,
         prices="mistral",
         stream_usage=False,
+    ),
+    "xai": Known(
+        "openai",
+        "https://api.x.ai/v1",
+        "XAI_API_KEY",
+        frozenset({Operation.CHAT, Operation.RESPONSES}),
+        prices="x-ai",
     ),
     "deepseek": Known(
         "openai",
