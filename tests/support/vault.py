@@ -24,12 +24,17 @@ class VaultServer:
 
     Attributes:
         status: what every request is answered with, if not 0: 503 is a sealed Vault.
-        reads: requests so far, as path, namespace and token.
+        reads: reads so far, as path, namespace and token.
+        renewals: tokens that were renewed so far.
+        lease_seconds: for how long a renewed token is good; 0 for one that cannot be renewed.
     """
 
     def __init__(self) -> None:
         self.status = 0
         self.reads: list[tuple[str, str | None, str | None]] = []
+        self.renewals: list[str | None] = []
+        self.lease_seconds = 0
+        self._deleted: set[str] = set()
         self._secrets: dict[str, tuple[dict[str, Any], int, str]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -44,6 +49,10 @@ class VaultServer:
         version = self._secrets[path][1] + 1 if path in self._secrets else 1
         moment = (created or datetime.now(UTC)).isoformat().replace("+00:00", "123Z")
         self._secrets[path] = (fields, version, moment)
+
+    def delete(self, path: str) -> None:
+        """Delete the newest version of a secret."""
+        self._deleted.add(path)
 
     def start(self) -> None:
         """Listen, on a thread."""
@@ -67,8 +76,23 @@ class VaultServer:
         if found is None:
             return 404, {"errors": []}
         fields, version, moment = found
+        if f"{mount}/{rest}" in self._deleted:
+            gone = {"created_time": moment, "version": version, "destroyed": False, "deletion_time": moment}
+            return 404, {"request_id": "r", "data": {"data": None, "metadata": gone}}
         metadata = {"created_time": moment, "version": version, "destroyed": False, "deletion_time": ""}
         return 200, {"request_id": "r", "data": {"data": fields, "metadata": metadata}}
+
+    def renew(self, path: str, token: str | None) -> tuple[int, dict[str, Any]]:
+        """Status and document for a token that wants to be renewed."""
+        if self.status:
+            return self.status, {"errors": ["Vault is sealed"]}
+        if path != "/v1/auth/token/renew-self" or token != TOKEN:
+            return 403, {"errors": ["permission denied"]}
+        if not self.lease_seconds:
+            return 400, {"errors": ["lease is not renewable"]}
+        self.renewals.append(token)
+        auth = {"client_token": token, "lease_duration": self.lease_seconds, "renewable": True}
+        return 200, {"request_id": "r", "auth": auth}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         vault = self
@@ -78,6 +102,13 @@ class VaultServer:
                 status, document = vault.answer(
                     self.path, self.headers.get("x-vault-token"), self.headers.get("x-vault-namespace")
                 )
+                self._send(status, document)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                self._send(*vault.renew(self.path, self.headers.get("x-vault-token")))
+
+            def _send(self, status: int, document: dict[str, Any]) -> None:
                 body = json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

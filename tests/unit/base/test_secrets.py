@@ -131,6 +131,40 @@ def test_vault(at_vault: VaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert api_path("teams/kv/data/a/b") == "teams/kv/data/a/b"
 
 
+def test_a_token_is_renewed_after_a_third_of_its_time(
+    at_vault: VaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("mainspring.base.secrets.vault.monotonic", lambda: clock[0])
+    monkeypatch.setattr("mainspring.base.secrets.vault._renew_at", {})
+    at_vault.put("secret/a", k="v")
+    at_vault.lease_seconds = 3600
+    for seconds, renewals in ((0, 1), (1000, 1), (1201, 2), (1300, 2), (2500, 3)):
+        clock[0] = 1000.0 + seconds
+        assert fetch("vault:secret/a#k").value == "v"
+        assert len(at_vault.renewals) == renewals, seconds
+    at_vault.lease_seconds = 0  # from now on it cannot be
+    for seconds in (4000, 9000):
+        clock[0] = 1000.0 + seconds
+        assert fetch("vault:secret/a#k").value == "v"
+    assert len(at_vault.renewals) == 3
+
+
+@pytest.mark.parametrize("status", [412, 429, 472, 473, 500, 503])
+def test_what_passes_is_not_taken_for_the_end(at_vault: VaultServer, status: int) -> None:
+    at_vault.put("secret/a", k="v")
+    at_vault.status = status
+    with pytest.raises(SecretUnavailable, match=f"status {status}"):
+        fetch("vault:secret/a#k")
+
+
+def test_what_was_deleted_is_told_as_that(at_vault: VaultServer) -> None:
+    at_vault.put("secret/a", k="v")
+    at_vault.delete("secret/a")
+    with pytest.raises(SecretError, match="newest version in Vault was deleted"):
+        fetch("vault:secret/a#k")
+
+
 def test_what_vault_may_say(at_vault: VaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     at_vault.put("secret/a", k="v")
     with pytest.raises(SecretError, match="no field 'x'"):

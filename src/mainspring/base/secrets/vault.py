@@ -1,12 +1,14 @@
 """HashiCorp Vault (and OpenBao), KV version 2: one small HTTP call.
 
 `VAULT_ADDR`, `VAULT_TOKEN` (or `~/.vault-token`), `VAULT_NAMESPACE` and `VAULT_CACERT` are as Vault's own command line
-reads them. How a token is got and renewed is the business of Vault's agent, which keeps the file fresh.
+reads them. A token that can be renewed is, whenever a third of its time is over. How one is got (AppRole, Kubernetes
+and the others) is the business of Vault's agent, which keeps the file fresh.
 """
 
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import ssl
 import urllib.error
@@ -17,12 +19,15 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from mainspring.base.clock import monotonic
 from mainspring.base.errors import SecretError, SecretUnavailable
 from mainspring.base.secrets.types import Secret
 
 #: Seconds for a call; whoever waits for a rotated key waits for this.
 _SECONDS = 5
-_FORBIDDEN, _NOT_FOUND, _SERVER_ERROR, _TOO_MANY = 403, 404, 500, 429
+_FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 403, 404, 500
+#: Not yet consistent; a standby, in three kinds. All of them pass.
+_PASSING = {412, 429, 472, 473}
 _LARGEST = 1 << 20
 
 
@@ -31,13 +36,26 @@ class _Metadata(msgspec.Struct):
 
 
 class _Version(msgspec.Struct):
-    #: None in a version that was deleted.
-    data: dict[str, object] | None = None
+    data: dict[str, object] = {}
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
 
 
 class _Answer(msgspec.Struct):
     data: _Version
+
+
+class _Auth(msgspec.Struct):
+    lease_duration: float = 0
+    renewable: bool = False
+
+
+class _Renewed(msgspec.Struct):
+    auth: _Auth
+
+
+#: By token, when it is to be renewed; never for one that cannot be.
+_renew_at: dict[str, float] = {}
+_RENEW_SHARE = 1 / 3
 
 
 def read_vault(name: str) -> Secret:
@@ -50,6 +68,7 @@ def read_vault(name: str) -> Secret:
     path, _, field = name.rpartition("#")
     shown = f"vault:{name}"
     body = _get(_request(api_path(path)), shown)
+    _renew()
     try:
         version = msgspec.json.decode(body, type=_Answer).data
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -57,7 +76,7 @@ def read_vault(name: str) -> Secret:
             f"{shown}: what Vault holds there is no secret of its KV engine, version 2.",
             remedy="Check the path; its first part is the mount.",
         ) from None
-    value = (version.data or {}).get(field)
+    value = version.data.get(field)
     if not isinstance(value, str) or not value.strip():
         raise SecretError(
             f"{shown}: the secret is there, but has no field {field!r} with a text.",
@@ -74,7 +93,25 @@ def api_path(path: str) -> str:
     return "/".join(parts)
 
 
-def _request(path: str) -> urllib.request.Request:
+def _renew() -> None:
+    """Renew the token if it is time to. One that may not or cannot be renewed works until it ends, and is left alone."""
+    token = _token()
+    if monotonic() < _renew_at.get(token, 0.0):
+        return
+    _renew_at[token] = monotonic() + _SECONDS  # meanwhile nobody else does
+    try:
+        lease = msgspec.json.decode(
+            _get(_request("auth/token/renew-self", b"{}"), "VAULT_TOKEN"), type=_Renewed
+        ).auth
+    except SecretUnavailable:
+        return
+    except (SecretError, msgspec.DecodeError, UnicodeDecodeError):
+        lease = _Auth()
+    seconds = lease.lease_duration * _RENEW_SHARE if lease.renewable and lease.lease_duration else math.inf
+    _renew_at[token] = monotonic() + seconds
+
+
+def _request(path: str, body: bytes | None = None) -> urllib.request.Request:
     address = os.environ.get("VAULT_ADDR", "").rstrip("/")
     if not address:
         raise SecretError(
@@ -86,7 +123,9 @@ def _request(path: str) -> urllib.request.Request:
     headers = {"x-vault-token": _token(), "x-vault-request": "true", "accept": "application/json"}
     if namespace := os.environ.get("VAULT_NAMESPACE"):
         headers["x-vault-namespace"] = namespace
-    return urllib.request.Request(f"{address}/v1/{quote(path)}", headers=headers)  # noqa: S310 - seen above
+    if body is not None:
+        headers["content-type"] = "application/json"
+    return urllib.request.Request(f"{address}/v1/{quote(path)}", body, headers)  # noqa: S310 - seen above
 
 
 def _token() -> str:
@@ -112,7 +151,13 @@ def _get(request: urllib.request.Request, shown: str) -> bytes:
             body: bytes = answer.read(_LARGEST)
             return body
     except urllib.error.HTTPError as error:
-        error.close()
+        with error:
+            deleted = error.code == _NOT_FOUND and b'"deletion_time"' in error.read(_LARGEST)
+        if deleted:
+            raise SecretError(
+                f"{shown}: its newest version in Vault was deleted.",
+                remedy="Undelete it, or put the key there again.",
+            ) from None
         raise _refusal(error.code, shown) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
@@ -131,7 +176,7 @@ def _refusal(status: int, shown: str) -> SecretError:
         return SecretError(
             f"{shown}: Vault has no such secret.", remedy="Check the path; its first part is the mount."
         )
-    if status >= _SERVER_ERROR or status == _TOO_MANY:
+    if status >= _SERVER_ERROR or status in _PASSING:
         return SecretUnavailable(
             f"{shown}: Vault answers with status {status}.", remedy="See whether it is sealed."
         )
