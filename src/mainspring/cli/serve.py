@@ -35,13 +35,12 @@ def serve(
     from mainspring.cli.process import bind, run_process  # noqa: PLC0415 - as above
 
     load(config)  # what is wrong in the file is told also where an option stands in for it
-    # As settings, they are known wherever settings are read again: after an edit, and in a worker that starts later.
-    for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
-        if value is not None:
-            os.environ[f"MAINSPRING_SERVER__{name}"] = str(value)
+    if workers is not None:
+        # As a setting, it is known wherever settings are read again: limits are shared by so many.
+        os.environ["MAINSPRING_SERVER__WORKERS"] = str(workers)
     settings = prepare(config)
     count = settings.server.workers
-    with bind(settings.server.host, settings.server.port) as listener:
+    with bind(host or settings.server.host, settings.server.port if port is None else port) as listener:
         banner = Banner(settings, listener, count)
         if count == 1:
             run_process(settings, config, listener, on_ready=banner.show)
