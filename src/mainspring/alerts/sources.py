@@ -62,10 +62,16 @@ class Sources:
         # Whole minutes, the one under way among them: never less than the window, at most a minute more.
         since_us = (now_us - rule.over_us) // _MINUTE_US * _MINUTE_US
         percentiles = rule.metric in _NEEDS_HISTOGRAM
-        key = (rule.over_us, rule.per, tuple(sorted(rule.where.items())), percentiles)
+        first_tokens = percentiles and rule.metric.startswith("first_token_")
+        key = (rule.over_us, rule.per, tuple(sorted(rule.where.items())), percentiles, first_tokens)
         if key not in shared:
             shared[key] = await self._ledger.usage(
-                by=rule.per, since_us=since_us, until_us=now_us, where=rule.where, percentiles=percentiles
+                by=rule.per,
+                since_us=since_us,
+                until_us=now_us,
+                where=rule.where,
+                percentiles=percentiles,
+                first_tokens=first_tokens,
             )
         return readings(rule, shared[key])
 

@@ -41,7 +41,9 @@ def usage(
 
     async def ask(runtime: Runtime) -> dict[str, list[UsageRow]]:
         return {
-            group: await runtime.ledger.usage(by=group, since_us=since_us, until_us=until_us, tenant=tenant)
+            group: await runtime.ledger.usage(
+                by=group, since_us=since_us, until_us=until_us, tenant=tenant, first_tokens=json
+            )
             for group in groups
         }
 

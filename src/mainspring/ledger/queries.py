@@ -222,13 +222,13 @@ def config(connection: Connection, config_hash: str) -> bytes | None:
 
 
 def usage(
-    connection: Connection, by: str | None, piece: Piece, only: dict[str, str], *, histogram: bool
+    connection: Connection, by: str | None, piece: Piece, only: dict[str, str], *, histograms: int
 ) -> list[tuple[str, Sequence[Any]]]:
     """Sums over rollup buckets of one grain, by one of the dimensions (or all together under "")."""
     group = f'"{by}"' if by else "''"
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f"SELECT {group}, {_SUMS if histogram else _PLAIN_SUMS} FROM {_table(piece.grain, {by, *only})}"
+        f"SELECT {group}, {_SUMS[histograms]} FROM {_table(piece.grain, {by, *only})}"
         f" WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1",
         **piece._asdict(),
         **parameters,
@@ -251,12 +251,12 @@ def usage_by_user(
 
 
 def series(
-    connection: Connection, piece: Piece, step_us: int, only: dict[str, str], *, histogram: bool
+    connection: Connection, piece: Piece, step_us: int, only: dict[str, str], *, histograms: int
 ) -> list[tuple[int, Sequence[Any]]]:
     """Sums by time step, oldest first; `step_us` is a multiple of the grain."""
     condition, parameters = _equal(only)
     rows = connection.rows(
-        f"SELECT bucket_us / {step_us} * {step_us}, {_SUMS if histogram else _PLAIN_SUMS}"
+        f"SELECT bucket_us / {step_us} * {step_us}, {_SUMS[histograms]}"
         f" FROM {_table(piece.grain, only)}"
         f" WHERE grain = :grain AND bucket_us >= :low AND bucket_us < :high{condition} GROUP BY 1 ORDER BY 1",
         **piece._asdict(),
@@ -270,8 +270,11 @@ def _sums(*names: str) -> str:
 
 
 _USER_SUMS = _sums(*COUNTS, "latency_sq")
-_PLAIN_SUMS = _sums(*COUNTS, "latency_sq", *ATTEMPTS)
-_SUMS = _sums(*COUNTS, "latency_sq", *ATTEMPTS, *HISTOGRAM, *FIRST_TOKENS)
+#: Without histograms, with that of the latency, and with that of the time to the first token too: each costs as much as
+#: everything before it.
+_SUMS = tuple(
+    _sums(*COUNTS, "latency_sq", *ATTEMPTS, *more) for more in ((), HISTOGRAM, (*HISTOGRAM, *FIRST_TOKENS))
+)
 
 
 def _table(grain: int, columns: Iterable[str | None]) -> str:

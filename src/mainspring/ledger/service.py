@@ -166,11 +166,13 @@ class Ledger:
         tenant: str | None = None,
         where: Mapping[str, str] | None = None,
         percentiles: bool = True,
+        first_tokens: bool = False,
     ) -> list[UsageRow]:
         """Sums over an interval, the groups with most requests first.
 
         The interval is widened to whole minutes; by user or key, which have no percentiles, to whole UTC days.
-        Rows without the thing grouped by stand under the group None. Without percentiles it takes a third of the time.
+        Rows without the thing grouped by stand under the group None. Without percentiles it takes a third of the
+        time; with those of the time to the first token (`first_tokens`, beside the others) half as much again.
         `where` narrows by tenant, feature, route, provider or model; not by user or key.
         """
         only = dict(where or {}) if tenant is None else {**(where or {}), "tenant": tenant}
@@ -188,7 +190,9 @@ class Ledger:
                 lambda connection: rollups.merge(
                     pair
                     for piece in pieces
-                    for pair in queries.usage(connection, by, piece, only, histogram=percentiles)
+                    for pair in queries.usage(
+                        connection, by, piece, only, histograms=percentiles + first_tokens
+                    )
                 )
             )
         rows = [rollups.summarise(sums, group=group or None) for group, sums in groups.items()]
@@ -203,6 +207,7 @@ class Ledger:
         tenant: str | None = None,
         model: str | None = None,
         percentiles: bool = True,
+        first_tokens: bool = False,
     ) -> list[UsageRow]:
         """Sums by time step, oldest first; steps without an answer are left out.
 
@@ -218,7 +223,9 @@ class Ledger:
         piece = queries.Piece(grain, since_us // step_us * step_us, -(-until_us // step_us) * step_us)
         only = {name: value for name, value in (("tenant", tenant), ("model", model)) if value is not None}
         rows = await self._database.read(
-            lambda connection: queries.series(connection, piece, step_us, only, histogram=percentiles)
+            lambda connection: queries.series(
+                connection, piece, step_us, only, histograms=percentiles + first_tokens
+            )
         )
         return [rollups.summarise(sums, bucket_us=bucket) for bucket, sums in rows]
 

@@ -316,6 +316,30 @@ async def test_usage_is_the_sum_over_the_rows(ledger: Ledger, mixed: list[Infere
             assert sum(row.attempts for row in usage) == len(rows)
 
 
+async def test_times_to_the_first_token_have_percentiles_where_they_are_wanted(ledger: Ledger) -> None:
+    rows = [answer(ago_seconds=n, stream=n % 2 == 0) for n in range(1, 21)]
+    await record(ledger, rows)
+    until = now_us() + 60_000_000
+    for by, first_tokens in ((None, True), ("model", True), ("model", False)):
+        (row,) = await ledger.usage(
+            by=by,  # type: ignore[arg-type] # one of the literals
+            since_us=until - HOUR_US,
+            until_us=until,
+            first_tokens=first_tokens,
+        )
+        assert row.p95_ms == pytest.approx(100, rel=0.6)
+        assert row.attempts == 20
+        assert row.first_token_mean_ms == pytest.approx(40)
+        if first_tokens:
+            assert row.first_token_p95_ms == pytest.approx(40, rel=0.6)
+        else:
+            assert row.first_token_p95_ms is None
+    series = await ledger.series(
+        since_us=until - HOUR_US, until_us=until, step_seconds=3600, first_tokens=True
+    )
+    assert all(row.first_token_p50_ms == pytest.approx(40, rel=0.6) for row in series)
+
+
 async def test_usage_by_user_and_key_counts_whole_days(ledger: Ledger, mixed: list[Inference]) -> None:
     day = 86_400_000_000
     oldest = min(row.received_us for row in mixed) // day * day

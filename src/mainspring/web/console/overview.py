@@ -95,7 +95,7 @@ async def _gather(ledger: Ledger, tenant: str | None, since: int, until: int, st
     if tenant is None:
         dimensions.append(("Tenants", "tenant"))
     total, before, series, *groups = await asyncio.gather(
-        ledger.usage(by=None, since_us=since, until_us=until, tenant=tenant),
+        ledger.usage(by=None, since_us=since, until_us=until, tenant=tenant, first_tokens=True),
         ledger.usage(by=None, since_us=2 * since - until, until_us=since, tenant=tenant),
         ledger.series(since_us=since, until_us=until, step_seconds=step, tenant=tenant),
         *(

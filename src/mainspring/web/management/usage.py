@@ -51,12 +51,12 @@ async def usage(  # noqa: PLR0917 - FastAPI passes them by name
     until_us = instant(until, "until") or now_us()
     since_us = instant(since, "since") or until_us - 7 * _DAY_US
     if step is None:
-        rows = await ledger.usage(by=by, since_us=since_us, until_us=until_us, tenant=only)
+        rows = await ledger.usage(by=by, since_us=since_us, until_us=until_us, tenant=only, first_tokens=True)
     else:
         seconds = _step(step, by, until_us - since_us)
         if by is None:
             rows = await ledger.series(
-                since_us=since_us, until_us=until_us, step_seconds=seconds, tenant=only
+                since_us=since_us, until_us=until_us, step_seconds=seconds, tenant=only, first_tokens=True
             )
         else:
             rows = await _grouped(ledger, by, since_us, until_us, seconds, only)
@@ -70,7 +70,9 @@ async def _grouped(  # noqa: PLR0917 - one call, right above
     step_us = step_seconds * 1_000_000
     rows: list[UsageRow] = []
     for start in range(since_us // step_us * step_us, until_us, step_us):
-        for row in await ledger.usage(by=by, since_us=start, until_us=start + step_us, tenant=tenant):
+        for row in await ledger.usage(
+            by=by, since_us=start, until_us=start + step_us, tenant=tenant, first_tokens=True
+        ):
             row.bucket_us = start
             rows.append(row)
     return rows
