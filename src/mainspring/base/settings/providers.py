@@ -43,8 +43,8 @@ class ProviderSettings(Section):
 
 
 def _price(text: str) -> float | None:
-    # A dollar for each token is a slip; and sums of money must fit into 64 bits.
-    found: float | None = Field(default=None, ge=0, le=1_000_000, description=text)
+    # Ten cents for each token are a slip; and sums of money must fit into 64 bits.
+    found: float | None = Field(default=None, ge=0, le=100_000, description=text)
     return found
 
 
