@@ -216,3 +216,77 @@ def test_the_first_request_after_a_start_is_cut_to_what_is_left(
         server.restart()
         assert tenant.ask(MODEL, max_tokens=None).status_code == 200
         assert 256 <= sent(provider, tenant)["max_tokens"] < 1000
+
+
+PICTURE = "A" * 400_000
+URL = f"data:image/png;base64,{PICTURE}"
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        (
+            "/v1/chat/completions",
+            {
+                "max_tokens": 50,
+                "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": URL}}]}],
+            },
+        ),
+        (
+            "/v1/responses",
+            {
+                "max_output_tokens": 50,
+                "input": [{"role": "user", "content": [{"type": "input_image", "image_url": URL}]}],
+            },
+        ),
+        (
+            "/v1/messages",
+            {
+                "max_tokens": 50,
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {
+                                "type": "tool_result",
+                                "tool_use_id": "toolu_1",
+                                "content": [
+                                    {
+                                        "type": "image",
+                                        "source": {
+                                            "type": "base64",
+                                            "media_type": "image/png",
+                                            "data": PICTURE,
+                                        },
+                                    }
+                                ],
+                            }
+                        ],
+                    }
+                ],
+            },
+        ),
+    ],
+)
+def test_a_picture_is_not_set_aside_by_its_letters(tenant: Tenant, path: str, asked: dict[str, Any]) -> None:
+    tenant.budget(usd=0.1)
+    provider = "anthropic" if path == "/v1/messages" else "openai"
+    assert tenant.post(path, {"model": f"{provider}/attacked", **asked}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"messages": [{"role": "user", "content": URL}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": URL}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x" + URL}}]}]},
+        {
+            "messages": [{"role": "user", "content": "hi"}],
+            "tools": [{"type": "image_url", "image_url": {"url": URL}}],
+        },
+    ],
+)
+def test_what_only_looks_like_a_picture_is_text(tenant: Tenant, asked: dict[str, Any]) -> None:
+    tenant.budget(usd=0.1)
+    refused = tenant.post("/v1/chat/completions", {"model": MODEL, "max_tokens": 50, **asked})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")

@@ -8,7 +8,7 @@ ignores limits, a picture that was larger than it looked) is taken from what the
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 #: Tokens around a request, as chat templates add them; what tools add; what a picture or file may have at most.
 _TEMPLATE, _TOOLS, _MEDIUM = 128, 1024, 8192
 _MEDIA = (b'"image', b'"input_image', b'"document"', b'"file', b'"input_file', b'"input_audio')
+#: From this size on it is looked whether a request is so large because of its pictures.
+_LARGE = 16_384
 #: A conversation that the provider remembers, where the model's context is not known.
 _REMEMBERED = 128_000
 #: Numbers above this are no length of an answer; the provider says so.
@@ -250,13 +252,7 @@ def _shares(exchange: Exchange, row: Inference) -> Shares:
 
 def bounds_of(operation: Operation, body: bytes, said: Envelope) -> Bounds:
     """The bounds of a request, whoever answers it."""
-    prompt = len(body) + _TEMPLATE
-    if b'"tools"' in body or b'"functions"' in body:
-        prompt += _TOOLS
-    if b'"type"' in body:  # else there are only texts
-        for word in _MEDIA:
-            if word in body:
-                prompt += body.count(word) * _MEDIUM
+    prompt = _most_prompt(operation, body)
     if operation is Operation.EMBEDDINGS:
         return Bounds(prompt, 0, answers=False)
     most = 0
@@ -269,6 +265,55 @@ def bounds_of(operation: Operation, body: bytes, said: Envelope) -> Bounds:
         if number is not None and choices < (asked := _number(number)) <= _MOST:
             choices = asked
     return Bounds(prompt, most or None, None, choices, b'"cache_control"' in body)
+
+
+def _most_prompt(operation: Operation, body: bytes) -> int:
+    prompt = len(body) + _TEMPLATE
+    if b'"tools"' in body or b'"functions"' in body:
+        prompt += _TOOLS
+    if b'"type"' in body:  # else there are only texts
+        for word in _MEDIA:
+            if word in body:
+                prompt += body.count(word) * _MEDIUM
+        if len(body) > _LARGE and b"base64" in body:
+            prompt -= _letters_of_pictures(operation, body)
+    return prompt
+
+
+def _letters_of_pictures(operation: Operation, body: bytes) -> int:
+    """Letters that are read as pictures and not as text: they cost what a picture costs, not a token each.
+
+    Only where they stand where the protocol has pictures; what looks like one elsewhere is text.
+    """
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    return _in_turns(document.get("input" if operation is Operation.RESPONSES else "messages"))
+
+
+def _in_turns(turns: Any) -> int:
+    """The same of a conversation, or of the result of a tool, which has its content in the same way."""
+    letters = 0
+    for turn in turns if isinstance(turns, list) else ():
+        content = turn.get("content") if isinstance(turn, dict) else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict):
+                letters += _in_turns([part]) if part.get("type") == "tool_result" else _in_part(part)
+    return letters
+
+
+def _in_part(part: dict[str, Any]) -> int:
+    match part:
+        case {"type": "image_url", "image_url": {"url": str(data)}}:
+            pass
+        case {"type": "input_image", "image_url": str(data)}:
+            pass
+        case {"type": "image", "source": {"type": "base64", "data": str(data)}}:
+            return len(data)
+        case _:
+            return 0
+    return len(data) if data.startswith("data:image/") else 0
 
 
 def _number(value: object) -> int:
