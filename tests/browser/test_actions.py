@@ -68,7 +68,7 @@ def test_the_playground_streams_word_by_word(site: Site, visit: Callable[..., Pa
     page = visit("/playground", key=site.member)
     page.get_by_label("Model or route").fill("openai/slow+words=40+gap=0.03")
     page.get_by_label("System prompt").fill("Be slow.")
-    page.get_by_label("Most tokens").fill("100")
+    page.get_by_label("Max tokens").fill("100")
     page.get_by_label("Message").fill("Count, please.")
     page.keyboard.press("Control+Enter")
     said = page.locator(".r-assistant .said")

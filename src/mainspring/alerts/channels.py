@@ -99,8 +99,8 @@ async def _post(name: str, url: str, body: bytes, headers: dict[str, str]) -> No
         raise NotTaken(f"status {status}", final=final, retry_after=error.retry_after) from None
     except ProviderProtocolError:
         raise NotTaken("it answers with a redirect, which is not followed", final=True) from None
-    except ProviderError as error:
-        raise NotTaken(f"not reachable ({error.code})") from None
+    except ProviderError:
+        raise NotTaken("not reachable") from None
     finally:
         await transport.close()
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from mainspring.base.durations import parse_seconds
-from mainspring.base.money import format_usd, from_usd
+from mainspring.base.money import from_usd
 from mainspring.base.settings.alerts import WINDOWED, Dimension, Metric, RuleSettings, Severity
+from mainspring.budgets.refusals import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,13 +170,13 @@ def unit_of(metric: Metric) -> Literal["usd", "seconds", "share", "count"]:
 
 
 def show(metric: Metric, value: int | None) -> str:
-    """A value as people read it: `$12.5`, `7.2 %`, `850 ms`, `1200 requests`."""
+    """A value as people read it: `$12.50`, `7.2%`, `850 ms`, `1200 requests`."""
     if value is None:
         return "nothing"
     if metric == "spend":
-        return f"${format_usd(value)}"
+        return dollars(value)
     if metric in _SHARES:
-        return f"{value / 10_000:.3g} %" if value < MILLION else f"{value / 10_000:.0f} %"
+        return f"{value / 10_000:.3g}%" if value < MILLION else f"{value / 10_000:.0f}%"
     if metric == "provider_health":
         return "unhealthy" if value else "healthy"
     if metric in _TIMES:
@@ -197,6 +198,8 @@ def _time(us: int) -> str:
 def summary(rule: Rule, subject: str, value: int | None, threshold: int, detail: str) -> str:
     """An alert in one sentence without its full stop."""
     about = " ".join([subject, *(f"{key}={text}" for key, text in rule.where.items())]).strip()
+    if rule.metric == "budget" and detail:
+        return detail  # it names the budget
     if rule.metric in {"budget", "provider_health", "secret_age"}:
         return (
             f"{subject}: {detail}"
@@ -212,11 +215,11 @@ def summary(rule: Rule, subject: str, value: int | None, threshold: int, detail:
 
 
 def describe(rule: Rule) -> str:
-    """A rule in words: `error rate above 5 % over 5m, per provider`."""
+    """A rule in words: `error rate above 5% over 5m, per provider`."""
     if rule.metric == "provider_health":
         text = "providers whose breaker is not closed"
     elif rule.metric == "budget":
-        text = f"budgets of which {show(rule.metric, rule.threshold)} is spent"
+        text = f"budgets of which {show(rule.metric, rule.threshold)} or more is spent"
     else:
         side = "above" if rule.high_is_bad else "below"
         named = "" if rule.metric in _COUNTS else f"{_NAMES[rule.metric]} "

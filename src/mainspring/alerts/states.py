@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mainspring.alerts.rules import MILLION
 from mainspring.alerts.types import Reading
 from mainspring.base.clock import now_us
-from mainspring.base.money import format_usd
+from mainspring.budgets.refusals import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ async def budgets(room: Budgets) -> list[Reading]:
             window_us=each.window_us,
             threshold=each.threshold * MILLION // 100,
             severity=_severity(each.threshold),
-            detail=f"{each.threshold} % of the budget is spent: {_amount(each)}",
+            detail=f"{each.threshold}% of the budget of {each.subject or each.budget} is spent: {_amount(each)}",
         )
         for each in await room.crossed()
     ]
@@ -51,8 +51,8 @@ def _severity(percent: int) -> Severity:
 
 def _amount(crossing: Crossing) -> str:
     if crossing.unit == "usd":
-        return f"${format_usd(crossing.spent)} of ${format_usd(crossing.cap)}"
-    return f"{crossing.spent} of {crossing.cap} tokens"
+        return f"{dollars(crossing.spent)} of {dollars(crossing.cap)}"
+    return f"{crossing.spent:,} of {crossing.cap:,} tokens"
 
 
 def provider_health(health: Health) -> list[Reading]:

@@ -80,9 +80,9 @@ def period(period_us: int) -> str:
 
 
 def dollars(nusd: int) -> str:
-    """An amount for people: cents, and for small ones as many digits as it takes to see them."""
+    """An amount for people: cents, and below a dollar as many digits as it takes to see it."""
     amount = nusd / NANO
-    if nusd % 10_000_000 == 0:
+    if nusd % 10_000_000 == 0 or abs(amount) >= 1:
         return f"${amount:,.2f}"
     return f"${amount:,.4f}" if abs(amount) >= 0.01 else f"${amount:.6f}"  # noqa: PLR2004 - a cent
 

@@ -221,7 +221,7 @@ def _show(standing: Standing, *, json: bool) -> None:
     }[budget.policy]
     typer.echo(f"At the cap  {policy}. {frees(budget, standing.ends_us)}")
     if standing.crossed:
-        typer.echo(f"Crossed     {', '.join(f'{one} %' for one in standing.crossed)}")
+        typer.echo(f"Crossed     {', '.join(f'{one}%' for one in standing.crossed)}")
 
 
 def _line(standing: Standing) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-NASTY = "error rate 50 % for feature=<!channel> & <b>\r\nBcc: all@example.com"
+NASTY = "error rate 50% for feature=<!channel> & <b>\r\nBcc: all@example.com"
 
 
 def note(**more: Any) -> Note:
@@ -36,9 +36,9 @@ def note(**more: Any) -> Note:
         "tenant": None,
         "severity": "critical",
         "metric": "error_rate",
-        "summary": "Error rate 50 %",
-        "value": "50 %",
-        "threshold": "5 %",
+        "summary": "Error rate 50%",
+        "value": "50%",
+        "threshold": "5%",
         "opened_us": 1_700_000_000_000_000,
         "resolved_us": None,
         "resolution": None,
@@ -87,7 +87,7 @@ async def test_plain_mail_has_two_forms_and_an_id() -> None:
         plain, rich = mail.get_body(("plain",)), mail.get_body(("html",))
         assert plain is not None
         assert rich is not None
-        assert "Alert: Error rate 50 %" in plain.get_content()
+        assert "Alert: Error rate 50%" in plain.get_content()
         assert "and 3 more" in plain.get_content()
         assert "<strong>Spend $9</strong>" in rich.get_content()
 

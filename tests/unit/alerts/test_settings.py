@@ -145,12 +145,12 @@ def test_rules_that_need_not_be_written_and_their_words() -> None:
     )
     rules = {rule.name: rule for rule in compile_rules(settings, old_days=30)}
     assert {name: describe(rule) for name, rule in rules.items()} == {
-        "budgets": "budgets of which 50 % is spent",
+        "budgets": "budgets of which 50% or more is spent",
         "providers": "providers whose breaker is not closed, lasting 30 s",
         "secrets": "age of a secret above 30 days",
-        "errors": "error rate above 5 % over 5m, for each provider",
+        "errors": "error rate above 5% over 5m, for each provider",
         "slow": "p95 latency above 90 s over 10m, lasting 120 s",
-        "spend": "spend above $12.5 over 1d, tenant acme",
+        "spend": "spend above $12.50 over 1d, tenant acme",
         "dead": "below 10 requests over 5m",
     }
     assert rules["errors"].channels == ("ops",)
@@ -159,5 +159,5 @@ def test_rules_that_need_not_be_written_and_their_words() -> None:
     assert (rules["dead"].threshold, rules["dead"].recover) == (10, 30)
     assert (rules["slow"].min_requests, rules["spend"].min_requests) == (20, 0)
     said = summary(rules["spend"], "", 13_000_000_001, rules["spend"].threshold, "")
-    assert said == "Spend $13.000000001 over 1d (above $12.5) for tenant=acme"
+    assert said == "Spend $13.00 over 1d (above $12.50) for tenant=acme"
     assert [rule.name for rule in compile_rules(AlertsSettings(defaults=False))] == []

@@ -47,7 +47,7 @@ WINDOWED: tuple[Metric, ...] = (
 )
 #: Whose thresholds are times: a number of seconds, or a duration.
 _TIMES = {"secret_age", *(metric for metric in WINDOWED if metric.startswith(("latency_", "first_token_")))}
-#: Whose thresholds are shares: 0.05 is 5 %.
+#: Whose thresholds are shares: 0.05 is 5%.
 _SHARES = ("error_rate", "attempt_error_rate", "budget")
 _DIMENSIONS = ("tenant", "route", "provider", "model", "feature")
 _NEEDS_BY_KIND = {"webhook": ("url",), "slack": ("url",), "email": ("host", "sender", "to")}
@@ -202,7 +202,7 @@ class RuleSettings(Section):
             if value is not None and self.amount(value) < 0:
                 raise ValueError(f"`{name}` cannot be negative; write it as a number from 0 up")
         if self.metric in {"error_rate", "attempt_error_rate"} and self.threshold > 1:
-            raise ValueError("an error rate is a share; write 0.05 for 5 %")
+            raise ValueError("an error rate is a share; write 0.05 for 5%")
         if self.recover is not None:
             good = self.amount(self.recover)
             if (self.above is not None and good > self.threshold) or (

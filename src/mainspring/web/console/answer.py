@@ -42,11 +42,13 @@ async def show(
     row = await find(runtime, visitor, request_id)
     payload = await runtime.ledger.payload(request_id)
     scale = _UNLIMITED if whole else 1
+    key = runtime.keys.active(row.key_id) if row.key_id else None
     return page(
         request,
         "answer.html",
         visitor,
         row=row,
+        key_name=key.name if key else "",
         tokens=token_buckets(row),
         spans=waterfall(row),
         asked=_asked(payload, scale),

@@ -71,6 +71,14 @@ def duration(milliseconds: float | None) -> str:
     return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
 
 
+def short_duration(milliseconds: float) -> str:
+    """A length of time for an axis: `0`, `250 ms`, `20 s`, `1.5 min`, `2 h`."""
+    for unit, name in ((3_600_000, "h"), (60_000, "min"), (1000, "s")):
+        if milliseconds >= unit:
+            return f"{milliseconds / unit:.3g} {name}"
+    return f"{milliseconds:.3g} ms" if milliseconds else "0"
+
+
 def size(octets: int) -> str:
     """Bytes in decimal units: `812 B`, `3.4 kB`, `1.2 MB`."""
     value = float(octets)
@@ -90,11 +98,11 @@ def percent(part: float, whole: float) -> str:
 
 
 def change(now: float | None, before: float | None) -> str | None:
-    """How a figure moved against the period before: `+12%`, `-3%`, `±0%`; None where there is nothing to compare."""
-    if not before or now is None:
+    """How a figure moved against the period before: `+12%`, `-3%`, `±0%`, a factor; None where there was next to nothing."""
+    if not before or now is None or now / before >= 100:  # noqa: PLR2004 - a start is no movement
         return None
     moved = round(100 * (now - before) / before)
-    if abs(moved) >= _THOUSAND:
+    if moved >= _THOUSAND:
         return f"×{now / before:.0f}"  # noqa: RUF001 - the multiplication sign is meant
     return f"{moved:+d}%" if moved else "±0%"
 

@@ -12,8 +12,10 @@ from mainspring.base.clock import now_us
 from mainspring.ledger.types import UsageRow
 from mainspring.web.console import formatting
 from mainspring.web.console.charts import Chart, Series, bars, lines
+from mainspring.web.console.playground import first_choice
 from mainspring.web.console.rendering import page
 from mainspring.web.console.sessions import CurrentVisitor  # noqa: TC001 - FastAPI reads annotations
+from mainspring.web.openai.models import names_for
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -69,7 +71,7 @@ async def show(
         head=table.head,
         rows=table.rows(),
         tops=figures.tops,
-        model=_first_model(request),
+        model=first_choice(names_for(request.app.state.runtime, visitor.principal)) or "default",
         origin=str(request.base_url.replace(path="")).rstrip("/"),
     )
 
@@ -167,7 +169,7 @@ class Table:
         ]
         return [
             bars("Requests", times, [good, bad], label=formatting.short_count, columns=(1, 2), whole=True),
-            lines("Latency", times, speeds, label=formatting.duration, columns=(3, 4, 5)),
+            lines("Latency", times, speeds, label=formatting.short_duration, columns=(3, 4, 5)),
             bars("Spend", times, spend, label=formatting.short_usd, columns=(6,)),
             bars(
                 "Tokens by model",
@@ -205,9 +207,3 @@ def _tokens(row: UsageRow) -> int:
         + row.output_tokens
         + row.reasoning_tokens
     )
-
-
-def _first_model(request: Request) -> str:
-    """A model that a first request may name."""
-    routes = request.app.state.runtime.settings.routes
-    return next(iter(routes), "local/small")

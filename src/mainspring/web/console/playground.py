@@ -133,7 +133,7 @@ def _page(
         visitor,
         status=status,
         models=models,
-        model=question.model or next(iter(models), ""),
+        model=question.model or first_choice(models),
         message=question.message,
         system=question.system,
         temperature=question.temperature,
@@ -143,6 +143,11 @@ def _page(
         problem=problem,
         row=row,
     )
+
+
+def first_choice(models: list[str]) -> str:
+    """The model that stands in a form or an example: the route `default` where the key may use it, else the first."""
+    return "default" if "default" in models else next(iter(models), "")
 
 
 def _history(text: str) -> list[Message]:

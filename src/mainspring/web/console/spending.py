@@ -5,6 +5,7 @@ Members see those of their tenant; admins see all and change them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -15,7 +16,7 @@ from mainspring.base.errors import InvalidRequest
 from mainspring.base.money import NANO
 from mainspring.budgets import NewBudget, windows
 from mainspring.budgets.forecast import forecast
-from mainspring.budgets.refusals import dollars, frees, window
+from mainspring.budgets.refusals import dollars, window
 from mainspring.budgets.types import KINDS, POLICIES
 from mainspring.web.console.charts import Series, lines
 from mainspring.web.console.formatting import moment, short_count
@@ -203,7 +204,7 @@ def burn_down(standing: Standing, slices: Sequence[tuple[int, int, int]], now: i
                     name, "c2" if "high" in name else "c4", [*([None] * (len(spent) - 1)), spent[-1], *line]
                 )
             )
-    chart = lines("Burn-down", times, series, label=_label(by_money), columns=[1])
+    chart = lines("Spent so far", times, series, label=_label(by_money), columns=[1])
     rows = [
         (bucket, _amount(amounts.get(bucket, 0), by_money), _amount(round(sum_ * unit), by_money))
         for bucket, sum_ in zip(times, spent, strict=False)
@@ -286,12 +287,20 @@ def _spent(standing: Standing) -> list[tuple[str, str, float, float]]:
     ]
 
 
-def _state(standing: Standing) -> tuple[str, str]:
-    """A class and a word."""
+def _state(standing: Standing) -> tuple[str, str, str]:
+    """A class, the share that is spent, and a word about it."""
     if standing.share >= 1 or standing.budget.nusd == 0 or standing.budget.tokens == 0:
-        return "bad", "spent"
-    reached = [one for one in standing.budget.thresholds if standing.share * 100 >= one]
-    return ("warn", f"over {reached[-1]} %") if reached else ("ok", f"{standing.share:.0%}")
+        return "bad", "100%", "used up"
+    share = f"{math.floor(standing.share * 100)}%"
+    reached = any(standing.share * 100 >= one for one in standing.budget.thresholds)
+    return ("warn" if reached else "ok"), share, ""
+
+
+def _resets(budget: Budget, ends_us: int | None) -> str:
+    """When there is room again, as a sentence."""
+    if ends_us is not None:
+        return f"It resets at {_when(ends_us)}."
+    return "Room comes back as time passes." if budget.window == "rolling" else "It never resets."
 
 
 def _usd_field(budget: Budget) -> str:
@@ -301,7 +310,7 @@ def _usd_field(budget: Budget) -> str:
 _WORDS: dict[str, Any] = {
     "about": scope_text,
     "each": window,
-    "frees": frees,
+    "resets": _resets,
     "spent": _spent,
     "state": _state,
     "usd_field": _usd_field,

@@ -32,8 +32,8 @@ STATES = {
     "duplicate": ("warn", "duplicate"),
     "without_key": ("bad", "no key"),
     "closed": ("ok", "well"),
-    "open": ("bad", "left alone"),
-    "half-open": ("warn", "being tried"),
+    "open": ("bad", "breaker open"),
+    "half-open": ("warn", "breaker half-open"),
 }
 _SOURCES = {
     "env": "environment",

@@ -76,13 +76,15 @@ def test_shares_and_changes() -> None:
         f.change(112, 100),
         f.change(97, 100),
         f.change(100, 100),
+        f.change(500, 10),
         f.change(5000, 10),
     ] == [
         None,
         "+12%",
         "-3%",
         "±0%",
-        "\u00d7500",
+        "\u00d750",
+        None,
     ]
 
 
