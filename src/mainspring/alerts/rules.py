@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from mainspring.base.durations import parse_seconds
-from mainspring.base.money import from_usd
+from mainspring.base.money import dollars, from_usd
 from mainspring.base.settings.alerts import WINDOWED, Dimension, Metric, RuleSettings, Severity
-from mainspring.budgets.refusals import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

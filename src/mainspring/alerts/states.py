@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mainspring.alerts.rules import MILLION
 from mainspring.alerts.types import Reading
 from mainspring.base.clock import now_us
-from mainspring.budgets.refusals import dollars
+from mainspring.base.money import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

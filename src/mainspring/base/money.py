@@ -39,3 +39,11 @@ def format_usd(nusd: int | None) -> str:
     sign, value = ("-", -nusd) if nusd < 0 else ("", nusd)
     whole, rest = divmod(value, NANO)
     return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else f"{sign}{whole}"
+
+
+def dollars(nusd: int) -> str:
+    """An amount for people: cents, and below a dollar as many digits as it takes to see it."""
+    amount = nusd / NANO
+    if nusd % 10_000_000 == 0 or abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    return f"${amount:,.4f}" if abs(amount) >= 0.01 else f"${amount:.6f}"  # noqa: PLR2004 - a cent

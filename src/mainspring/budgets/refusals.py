@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.base.clock import iso, now_us
 from mainspring.base.errors import BudgetExceeded, StoreError, UnknownPrice
-from mainspring.base.money import NANO
+from mainspring.base.money import dollars
 from mainspring.budgets import windows
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def unknown_price(provider: str, model: str, entries: Iterable[Entry]) -> Unknow
 def frees(budget: Budget, ends_us: int | None) -> str:
     """When there is room again."""
     if ends_us is not None:
-        return f"It begins anew at {iso(ends_us)[:16]}Z."
+        return f"It resets at {iso(ends_us)[:16].replace('T', ' ')} UTC."
     if budget.window == "rolling":
         return "Room comes back as what was spent leaves the window."
-    return "It does not begin anew."
+    return "It never resets."
 
 
 def window(budget: Budget) -> str:
@@ -77,14 +77,6 @@ def period(period_us: int) -> str:
         if seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
-
-
-def dollars(nusd: int) -> str:
-    """An amount for people: cents, and below a dollar as many digits as it takes to see it."""
-    amount = nusd / NANO
-    if nusd % 10_000_000 == 0 or abs(amount) >= 1:
-        return f"${amount:,.2f}"
-    return f"${amount:,.4f}" if abs(amount) >= 0.01 else f"${amount:.6f}"  # noqa: PLR2004 - a cent
 
 
 def _seconds(budget: Budget, ends_us: int | None) -> int | None:

@@ -122,7 +122,7 @@ def ack(alert_id: AlertId, *, config: Config = None, json: Json = False) -> None
         typer.echo(f"Acknowledged: {alert.summary}")
 
 
-@app.command()
+@app.command(short_help="Send nothing about an alert for a while.")
 def silence(
     alert_id: AlertId,
     *,

@@ -45,16 +45,16 @@ def _root(
     del version, debug  # `run` has seen --debug, wherever it stood
 
 
-app.command("serve")(serve.serve)
+app.command("serve", short_help="Run the server.")(serve.serve)
 app.command("chat")(chat.chat)
-app.command("check")(check.check)
-app.command("usage")(usage.usage)
+app.command("check", short_help="Check the configuration and what it names.")(check.check)
+app.command("usage", short_help="Sum up requests, tokens, cost and latency.")(usage.usage)
 app.add_typer(keys.app, name="keys")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(providers.app, name="providers")
 app.add_typer(routes.app, name="routes")
-app.add_typer(ledger.app, name="ledger")
+app.add_typer(ledger.app, name="ledger", short_help="Follow, look up and export answers.")
 if find_spec("mainspring.cli.local") is not None:
     app.add_typer(import_module("mainspring.cli.local").app, name="local")
 

@@ -196,7 +196,8 @@ def _numbers(text: str | None) -> list[int] | None:
 
 
 def _show(standing: Standing, *, json: bool) -> None:
-    from mainspring.budgets.refusals import dollars, frees, window  # noqa: PLC0415 - as above
+    from mainspring.base.money import dollars  # noqa: PLC0415 - as above
+    from mainspring.budgets.refusals import frees, window  # noqa: PLC0415 - as above
     from mainspring.web.management.budget_views import budget_view, scope_text  # noqa: PLC0415 - as above
 
     if json:
@@ -225,7 +226,8 @@ def _show(standing: Standing, *, json: bool) -> None:
 
 
 def _line(standing: Standing) -> tuple[Any, ...]:
-    from mainspring.budgets.refusals import dollars, window  # noqa: PLC0415 - as above
+    from mainspring.base.money import dollars  # noqa: PLC0415 - as above
+    from mainspring.budgets.refusals import window  # noqa: PLC0415 - as above
     from mainspring.web.management.budget_views import scope_text  # noqa: PLC0415 - as above
 
     budget = standing.budget
@@ -236,7 +238,7 @@ def _line(standing: Standing) -> tuple[Any, ...]:
     if budget.tokens is not None:
         spent.append(f"{standing.tokens:,} tokens")
         caps.append(f"{budget.tokens:,} tokens")
-    at_cap = f"to {budget.step_down}" if budget.policy == "step_down" else budget.policy
+    at_cap = f"go to {budget.step_down}" if budget.policy == "step_down" else budget.policy
     return (
         budget.id,
         budget.name,

@@ -99,6 +99,9 @@ def list_(
     if json:
         print_json({"items": [key_view(key) for key in page.items], "next": page.next})
         return
+    if not page.items:
+        typer.echo("No keys. `mainspring keys create` makes one; `mainspring serve` makes the first admin key.")
+        return
     headers = ("ID", "NAME", "TENANT", "ROLE", "KEY", "STATE", "EXPIRES", "LAST USED")
     print_table(headers, [_line(key) for key in page.items])
     if page.next:
@@ -117,7 +120,7 @@ def revoke(key_id: KeyId, *, config: Config = None, json: Json = False) -> None:
         typer.echo(f"The key {key.name!r} (...{key.last4}) of {key.tenant} is revoked.")
 
 
-@app.command()
+@app.command(short_help="Make a key that takes the place of another.")
 def rotate(
     key_id: KeyId,
     *,

@@ -59,6 +59,8 @@ def tail(
             page = await runtime.ledger.page(where, limit=lines)
             for row in reversed(page.items):
                 _print_row(row, json=json)
+            if not page.items:
+                typer.echo("No such answers yet.", err=True)
         if follow:
             async for row in runtime.ledger.tail(where):
                 _print_row(row, json=json)
@@ -66,7 +68,7 @@ def tail(
     with_runtime(config, work)
 
 
-@app.command()
+@app.command(short_help="Show one answer by its id.")
 def show(
     request_id: Annotated[str, typer.Argument(metavar="ID", help="The x-request-id of the answer.")],
     *,
@@ -170,12 +172,12 @@ def _print_row(row: Inference, *, json: bool) -> None:
     else:
         outcome = f"{row.status}{' cut' if row.cut else ''}{f' {row.error}' if row.error else ''}"
         cost = f"${format_usd(row.cost_nusd)}" if row.cost_nusd is not None else "$?"
-        tokens = f"{row.input_tokens + row.cache_read_tokens + row.cache_write_tokens}>{row.output_tokens + row.reasoning_tokens}"
+        tokens = f"{row.input_tokens + row.cache_read_tokens + row.cache_write_tokens} in {row.output_tokens + row.reasoning_tokens} out"
         model = f"{row.provider}/{row.model}" if row.provider else row.requested_model
         who = f"{row.tenant}/{row.user}" if row.user else row.tenant
         took = f"{(row.done_us - row.received_us) / 1000:.0f} ms"
         typer.echo(
-            f"{short_time(row.received_us)}  {row.id}  {outcome}  {model}  {who}  {tokens} tokens  {cost}  {took}"
+            f"{short_time(row.received_us)}  {row.id}  {outcome}  {model}  {who}  {tokens}  {cost}  {took}"
         )
     sys.stdout.flush()
 

@@ -28,7 +28,7 @@ def _group() -> None:
     """A group, so that its only command keeps its name."""
 
 
-@app.command()
+@app.command(short_help="Fetch models once, checked against their hashes.")
 def pull(
     *,
     names: Annotated[

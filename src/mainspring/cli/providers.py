@@ -44,7 +44,7 @@ def list_(*, config: Config = None, json: Json = False) -> None:
     print_table(("PROVIDER", "STATE", "KEY", "KEY STATE", "AGE", "NOTE"), lines)
 
 
-@app.command()
+@app.command(short_help="Take a provider or one of its keys out of use.")
 def drain(
     name: Name,
     *,

@@ -8,7 +8,7 @@ import typer
 
 from mainspring.base.clock import now_us
 from mainspring.base.errors import InvalidRequest
-from mainspring.base.money import format_usd
+from mainspring.base.money import dollars
 from mainspring.cli.options import Config, Json, Tenant, instant_of
 from mainspring.cli.output import print_json, print_table
 from mainspring.cli.session import with_runtime
@@ -30,6 +30,9 @@ def usage(
     until: Annotated[
         str | None, typer.Option("--until", help="To when: 1d (ago), or a date; by default now.")
     ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Rows of each table, the busiest first; 0 shows all.")
+    ] = 20,
     tenant: Tenant = None,
     config: Config = None,
     json: Json = False,
@@ -59,7 +62,7 @@ def usage(
     for number, (group, rows) in enumerate(found.items()):
         if number:
             typer.echo()
-        _print(group, rows)
+        _print(group, rows, limit)
 
 
 def _group(name: str) -> By:
@@ -71,23 +74,27 @@ def _group(name: str) -> By:
     )
 
 
-def _print(group: str, rows: list[UsageRow]) -> None:
+def _print(group: str, rows: list[UsageRow], limit: int) -> None:
     if not rows:
         typer.echo(f"No answers by {group} in this time.")
         return
-    headers = (group.upper(), "REQUESTS", "ERRORS", "INPUT", "OUTPUT", "COST USD", "P50 MS", "P95 MS")
-    print_table(headers, [_line(row) for row in rows], right=headers[1:])
+    headers = (group.upper(), "REQUESTS", "ERRORS", "INPUT", "OUTPUT", "COST", "P50 MS", "P95 MS")
+    print_table(headers, [_line(row) for row in rows[: limit or None]], right=headers[1:])
+    if limit and len(rows) > limit:
+        typer.echo(f"And {len(rows) - limit} more: --limit 0 shows all.")
+    if any(row.unpriced for row in rows[: limit or None]):
+        typer.echo("+? some of these answers have no known price.")
 
 
 def _line(row: UsageRow) -> tuple[Any, ...]:
-    unpriced = "+?" if row.unpriced else ""  # some answers have no known price
+    unpriced = "+?" if row.unpriced else ""
     return (
         row.group or "-",
         row.requests,
         row.errors,
         row.input_tokens + row.cache_read_tokens + row.cache_write_tokens,
         row.output_tokens + row.reasoning_tokens,
-        format_usd(row.cost_nusd) + unpriced,
+        dollars(row.cost_nusd) + unpriced,
         None if row.p50_ms is None else round(row.p50_ms),
         None if row.p95_ms is None else round(row.p95_ms),
     )

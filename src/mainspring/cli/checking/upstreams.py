@@ -95,7 +95,7 @@ def routes(settings: Settings) -> Iterator[Finding]:
             if c.target.provider == "local" and c.target.model not in there
         ]
         names = ", ".join(candidate.name for candidate in route.choice.candidates)
-        rules = f", {len(route.rules)} rules" if route.rules else ""
+        rules = f", {len(route.rules)} {'rule' if len(route.rules) == 1 else 'rules'}" if route.rules else ""
         detail = f"{route.choice.strategy}: {names or 'no target'}{rules}"
         if unpriced:
             detail += f"; no price is known of {', '.join(unpriced)}"

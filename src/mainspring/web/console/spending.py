@@ -13,10 +13,10 @@ from starlette.responses import RedirectResponse, Response
 
 from mainspring.base.clock import now_us
 from mainspring.base.errors import InvalidRequest
-from mainspring.base.money import NANO
+from mainspring.base.money import NANO, dollars
 from mainspring.budgets import NewBudget, windows
 from mainspring.budgets.forecast import forecast
-from mainspring.budgets.refusals import dollars, window
+from mainspring.budgets.refusals import frees, window
 from mainspring.budgets.types import KINDS, POLICIES
 from mainspring.web.console.charts import Series, lines
 from mainspring.web.console.formatting import moment, short_count
@@ -296,13 +296,6 @@ def _state(standing: Standing) -> tuple[str, str, str]:
     return ("warn" if reached else "ok"), share, ""
 
 
-def _resets(budget: Budget, ends_us: int | None) -> str:
-    """When there is room again, as a sentence."""
-    if ends_us is not None:
-        return f"It resets at {_when(ends_us)}."
-    return "Room comes back as time passes." if budget.window == "rolling" else "It never resets."
-
-
 def _usd_field(budget: Budget) -> str:
     return "" if budget.nusd is None else f"{budget.nusd / NANO:.9f}".rstrip("0").rstrip(".")
 
@@ -310,7 +303,7 @@ def _usd_field(budget: Budget) -> str:
 _WORDS: dict[str, Any] = {
     "about": scope_text,
     "each": window,
-    "resets": _resets,
+    "frees": frees,
     "spent": _spent,
     "state": _state,
     "usd_field": _usd_field,
