@@ -309,4 +309,7 @@ def _micro(text: str) -> int:
 
 
 def _unknown(alert_id: str) -> NotFound:
-    return NotFound(f"There is no alert {alert_id[:64]!r}.", remedy="`mainspring alerts list`, or GET /api/v1/alerts, shows those that there are.")
+    return NotFound(
+        f"There is no alert {alert_id[:64]!r}.",
+        remedy="`mainspring alerts list`, or GET /api/v1/alerts, shows those that there are.",
+    )

@@ -100,7 +100,9 @@ def list_(
         print_json({"items": [key_view(key) for key in page.items], "next": page.next})
         return
     if not page.items:
-        typer.echo("No keys. `mainspring keys create` makes one; `mainspring serve` makes the first admin key.")
+        typer.echo(
+            "No keys. `mainspring keys create` makes one; `mainspring serve` makes the first admin key."
+        )
         return
     headers = ("ID", "NAME", "TENANT", "ROLE", "KEY", "STATE", "EXPIRES", "LAST USED")
     print_table(headers, [_line(key) for key in page.items])
