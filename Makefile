@@ -27,6 +27,7 @@ docs: .venv/.dev .venv/.docs
 
 # `.venv/.NAME` says that the extra NAME is installed as pyproject.toml and constraints.txt have it now.
 .venv/.%: pyproject.toml constraints.txt | $(BIN)/uv
+	@echo "Installing '$*' into .venv. This happens once, and takes a minute."
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$*]' && touch $@
 
 $(BIN)/uv:

@@ -66,7 +66,7 @@ def start_sentry(dsn: str, *, release: str) -> None:
 def _not_installed() -> ConfigError:
     return ConfigError(
         "telemetry.sentry_dsn is set, but sentry-sdk is not installed.",
-        remedy="Run: pip install 'mainspring[sentry]'.",
+        remedy="Install the extra `sentry`: `.venv/bin/pip install -e '.[sentry]'` in a clone.",
         place=_PLACE,
     )
 

@@ -99,7 +99,7 @@ class _ParquetFile:
         except ImportError as error:
             raise ConfigError(
                 "Writing Parquet needs pyarrow.",
-                remedy="Install it with `pip install 'mainspring[parquet]'`, or export as jsonl.",
+                remedy="Install the extra `parquet` (`.venv/bin/pip install -e '.[parquet]'` in a clone), or export as jsonl.",
             ) from error
         kinds = {"text": pa.string(), "integer": pa.int64(), "boolean": pa.bool_()}
         self._arrow: Any = pa

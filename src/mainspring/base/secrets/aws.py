@@ -93,7 +93,7 @@ def _client() -> Any:
             except ImportError:
                 raise ConfigError(
                     "A secret is kept in AWS, but botocore is not installed.",
-                    remedy="Run: pip install 'mainspring[aws]'.",
+                    remedy="Install the extra `aws`: `.venv/bin/pip install -e '.[aws]'` in a clone.",
                 ) from None
             config = Config(
                 connect_timeout=_SECONDS,

@@ -140,7 +140,7 @@ class MiniLM:
         except ImportError as error:
             raise LocalModelError(
                 f"Local embeddings need a library that is not installed: {error.name}.",
-                remedy='Install it: `pip install "mainspring[local]"`.',
+                remedy="Install the extra `local`: `.venv/bin/pip install -e '.[local]'` in a clone.",
             ) from error
         self._tokenizer = tokenizers.BertWordPieceTokenizer(str(_VOCABULARY), lowercase=True)
         options = onnxruntime.SessionOptions()

@@ -364,7 +364,7 @@ def _load_error(name: str, error: dict[str, Any]) -> LocalModelError:
     if error.get("type") in {"ImportError", "ModuleNotFoundError"}:
         return LocalModelError(
             f"The local engine (xllamacpp) cannot be imported: {message}.",
-            remedy='Install it: `pip install "mainspring[local]"`.',
+            remedy="Install the extra `local`: `.venv/bin/pip install -e '.[local]'` in a clone.",
         )
     return LocalModelError(
         f"The local model {name} cannot be loaded: {message}.",

@@ -37,7 +37,7 @@ class HubEncoder:
         except ImportError as error:
             raise LocalModelError(
                 "Models of a hub need fastembed, which is not installed.",
-                remedy='Install it: `pip install "mainspring[hub]"`.',
+                remedy="Install the extra `hub`: `.venv/bin/pip install -e '.[hub]'` in a clone.",
             ) from error
         model = name.removeprefix(HUB_PREFIX)
         known = {

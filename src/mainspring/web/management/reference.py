@@ -93,7 +93,9 @@ def document(app: FastAPI) -> dict[str, Any]:
             title="Mainspring management API",
             version=__version__,
             description=(
-                "Keys, the ledger, usage and feedback. Ask with `Authorization: Bearer ms-...` or `x-api-key: ms-...`. "
+                "Keys, budgets, providers, routes, the ledger, limits, usage, feedback and alerts. Ask with "
+                "`Authorization: Bearer ms-...` or `x-api-key: ms-...`, for example "
+                '`curl -H "Authorization: Bearer $MAINSPRING_KEY" http://127.0.0.1:8080/api/v1/usage`. '
                 "Lists are paged: pass `next` as `after`. Errors are RFC 9457 problem documents."
             ),
             routes=app.routes,

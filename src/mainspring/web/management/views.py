@@ -32,10 +32,10 @@ class Key(msgspec.Struct, kw_only=True):
     last4: str
     models: list[str] | None
     payloads: bool | None
-    rps: Any
-    tokens_per_minute: Any
-    concurrency: Any
-    budget: Any
+    rps: float | None
+    tokens_per_minute: int | None
+    concurrency: int | None
+    budget: dict[str, Any] | None
     created: str
     expires: str | None
     revoked: str | None
