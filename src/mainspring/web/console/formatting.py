@@ -72,10 +72,11 @@ def duration(milliseconds: float | None) -> str:
 
 
 def short_duration(milliseconds: float) -> str:
-    """A length of time for an axis: `0`, `250 ms`, `20 s`, `1.5 min`, `2 h`."""
-    for unit, name in ((3_600_000, "h"), (60_000, "min"), (1000, "s")):
-        if milliseconds >= unit:
-            return f"{milliseconds / unit:.3g} {name}"
+    """A length of time for an axis, whose steps are decimal: `0`, `250 ms`, `20 s`, `80 s`, `20 min`."""
+    if milliseconds >= 1_000_000:  # noqa: PLR2004 - a thousand seconds
+        return f"{milliseconds / 60_000:.3g} min"
+    if milliseconds >= _THOUSAND:
+        return f"{milliseconds / _THOUSAND:.3g} s"
     return f"{milliseconds:.3g} ms" if milliseconds else "0"
 
 

@@ -64,6 +64,14 @@ def test_durations(milliseconds: float | None, text: str) -> None:
     assert f.duration(milliseconds) == text
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [(0, "0"), (0.5, "0.5 ms"), (250, "250 ms"), (20_000, "20 s"), (80_000, "80 s"), (1_200_000, "20 min")],
+)
+def test_durations_of_an_axis(milliseconds: float, text: str) -> None:
+    assert f.short_duration(milliseconds) == text
+
+
 def test_shares_and_changes() -> None:
     assert [f.percent(0, 0), f.percent(0, 9), f.percent(1, 3000), f.percent(3, 20)] == [
         f.NONE,
