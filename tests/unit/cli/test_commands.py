@@ -188,7 +188,9 @@ def test_usage(mainspring: Run, record: Callable[..., None]) -> None:
     both = mainspring("usage", "--by", "model,tenant", "--since", "1d").out
     assert "MODEL" in both
     assert "TENANT" in both
-    assert "0.000123456+?" in both
+    assert "$0.000123+?" in both
+    assert "+? some of these answers have no known price." in both
+    assert "And 1 more: --limit 0 shows all." in mainspring("usage", "--limit", "1").out
     assert mainspring("usage", "--by", "colour").code == 2
     assert mainspring("usage", "--since", "soon").code == 2
     assert "No answers" in mainspring("usage", "--until", "2001-01-01", "--since", "2000-01-01").out
