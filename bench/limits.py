@@ -1,14 +1,13 @@
-"""What limits cost in CPU for each request: `.venv/bin/python bench/limits.py [--write]`.
+"""What limits cost in CPU for each request, within one process: `.venv/bin/python bench/limits.py`.
 
 The whole gateway answers chats of 1 kB for a user, 64 at a time, on a real SQLite file and with a provider that answers
 at once from memory. Each way to keep limits is measured against none at all, in turns on one process, so that what the
 machine does meanwhile hits both: the figure is the difference of the lower quartiles of both sides. With Redis, a real server
-answers on loopback; its own CPU is not counted. `--write` puts the table into docs/reference/performance.md.
+answers on loopback; its own CPU is not counted. `governing.py` measures whole servers, and others beside them.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import statistics
@@ -19,7 +18,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import report
 import scenarios
 import steps
 import uvloop
@@ -119,13 +117,6 @@ async def measure(folder: Path, redis: RedisServer) -> list[tuple[str, dict[int,
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    options.add_argument(
-        "--write", action="store_true", help="put the table into docs/reference/performance.md"
-    )
-    arguments = options.parse_args()
     redis = RedisServer()
     redis.start()
     try:
@@ -138,8 +129,6 @@ def main() -> None:
         [*head, *(f"| {name} | {' | '.join(f'{row[n]:.1f}' for n in TOGETHER)} |" for name, row in rows)]
     )
     print(text)
-    if arguments.write:
-        report.between("limits", text)
 
 
 if __name__ == "__main__":
