@@ -99,6 +99,18 @@ def show(
             _print_field(name, value)
 
 
+def _print_routing(routing: dict[str, Any]) -> None:
+    """The targets in the order in which they were to be asked, with what decided about each."""
+    from mainspring.web.console.formatting import routing_note  # noqa: PLC0415 - with the rooms, only when it runs
+
+    typer.echo(f"routing: {routing['strategy']}" + (f", {routing['rule']}" if "rule" in routing else ""))
+    for number, line in enumerate(routing["candidates"], 1):
+        note = routing_note(line)
+        typer.echo(f"  {number}. {line['target']}" + (f": {note}" if note else ""))
+    for line in routing.get("passed_over", ()):
+        typer.echo(f"  -. {line['target']}: passed over, {line['note']}")
+
+
 @app.command()
 def export(
     path: Annotated[
@@ -188,8 +200,12 @@ def _print_field(name: str, value: Any) -> None:
         for item in value:
             typer.echo("  " + ", ".join(f"{key} {part}" for key, part in item.items() if part is not None))
     elif isinstance(value, dict):
-        typer.echo(f"{name}:")
-        for key, part in value.items():
+        parts = dict(value)
+        if name == "extra" and (routing := parts.pop("routing", None)):
+            _print_routing(routing)
+        if parts:
+            typer.echo(f"{name}:")
+        for key, part in parts.items():
             typer.echo(f"  {key}: {part}")
     else:
         typer.echo(f"{name}: {value}")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Tokens of an answer where the request names no limit: only the ratio of prices makes a difference then.
 _USUAL_ANSWER = 500
+#: Seconds below which a tenth of a millisecond says something.
+_SOME_MS = 0.01
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -97,6 +99,7 @@ def fastest(
         # Of two places in a sorted list the smaller is the better one.
         loads.insert(0, loads.pop(min(first, second + (second >= first))))
     least = loads[0][0]
-    why = f"fastest, {least * 1000:.0f} ms by its load" if least else "fastest, to become known"
+    milliseconds = f"{least * 1000:.0f}" if least > _SOME_MS else f"{least * 1000:.1f}"
+    why = f"fastest, {milliseconds} ms by its load" if least else "fastest, to become known"
     values = [round(load * 1000, 1) if load else None for load, _ in loads]
     return Order([candidates[place] for _, place in loads], why, "load_ms", values)

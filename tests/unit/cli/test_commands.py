@@ -171,6 +171,24 @@ class TestLedger:
         assert "cost_usd: 0.000123456" in text
         assert mainspring("ledger", "show", "nope").code == 1
 
+    def test_show_says_why_this_model(self, mainspring: Run, record: Callable[..., None]) -> None:
+        routing = {
+            "strategy": "cheapest",
+            "candidates": [{"target": "a/m", "cost_nusd": 201_700}, {"target": "b/m", "cost_nusd": None}],
+            "passed_over": [{"target": "c/m", "note": "no tools"}],
+        }
+        row = _answer(why="route r, cheapest", extra={"routing": routing})
+        record(row)
+        lines = mainspring("ledger", "show", row.id).out.splitlines()
+        place = lines.index("routing: cheapest")
+        assert lines[place + 1 : place + 4] == [
+            "  1. a/m: about $0.000202",
+            "  2. b/m: price unknown",
+            "  -. c/m: passed over, no tools",
+        ]
+        assert "why: route r, cheapest" in lines
+        assert not any(line.startswith("extra") for line in lines)
+
     @pytest.mark.parametrize("form", ["jsonl", "parquet"])
     def test_export(self, mainspring: Run, record: Callable[..., None], tmp_path: Path, form: str) -> None:
         record(_answer(), _answer())
