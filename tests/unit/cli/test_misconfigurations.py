@@ -179,7 +179,7 @@ LIVES: dict[str, tuple[Mistake, str, str]] = {
     "key with quotes": (Mistake("[providers.p]\nbase_url = 'http://127.0.0.1:9'\napi_keys = ['env:QUOTED']\n", "env:QUOTED has quotes around the key.", env={"QUOTED": '"sk-secret-abcdef"'}), "provider p", "FAILS"),
     "key in the file": (Mistake("[providers.p]\nbase_url = 'http://127.0.0.1:9'\napi_keys = ['sk-secret-abcdefghijkl']\n", "a key stands in the file itself, where whoever reads the file has it."), "providers.p.api_keys", "warns"),
     "price of one token": (Mistake("[models.'openai/x']\ninput_usd_per_mtok = 2.5e-7\n", "2.5e-07 dollars per million tokens are less than any model costs."), "models.openai/x.input_usd_per_mtok", "warns"),
-    "price of too much": (Mistake("[models.'openai/x']\noutput_usd_per_mtok = 2_500_000\n", "2.5e+06 dollars per million tokens are more than any model costs."), "models.openai/x.output_usd_per_mtok", "warns"),
+    "price of too much": (Mistake("[models.'openai/x']\noutput_usd_per_mtok = 9_000\n", "9000 dollars per million tokens are more than any model costs."), "models.openai/x.output_usd_per_mtok", "warns"),
     "timeout in milliseconds": (Mistake("[routes.r]\ntargets = ['local/small']\ntimeouts = { first_token = 30_000 }\n", "a request has 600 seconds in all, so 30000 are never waited."), "routes.r.timeouts.first_token", "warns"),
     "provider twice": (Mistake("[providers.p]\nbase_url = 'http://127.0.0.1:9'\n[routes.r]\ntargets = ['p/p/x']\n", "the target 'p/p/x' has the name of its provider twice."), "routes.r.targets", "warns"),
     "admin key for all": (Mistake("", "other users of this machine may read it.", files={".mainspring/admin.key": b"ms-" + b"a" * 40}), ".mainspring/admin.key", "warns"),
