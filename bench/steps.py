@@ -74,8 +74,8 @@ class MemorySink:
     async def write(self, data: bytes, *, last: bool = False) -> None:
         """Take it."""
 
-    async def gone(self) -> None:
-        await asyncio.Event().wait()
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """It never is."""
 
 
 def exchange(body: bytes, secret: str) -> Exchange:

@@ -177,7 +177,8 @@ class ListeningSink:
         self.headers: dict[bytes, bytes] = {}
         self.writes: list[bytes] = []
         self.ended = False
-        self.hung_up = asyncio.Event()
+        self.hung_up = False
+        self._tell_gone: Callable[[], None] | None = None
         self.before_write: Callable[[bytes], Awaitable[None]] | None = None
 
     @property
@@ -196,14 +197,20 @@ class ListeningSink:
         assert not self.ended, "nothing after the last byte"
         if self.before_write is not None:
             await self.before_write(data)
-        if self.hung_up.is_set():
+        if self.hung_up:
             raise ClientGone("The caller hung up.")
         self.writes.append(data)
         self.ended = last
 
-    async def gone(self) -> None:
-        """Wait until the caller hangs up."""
-        await self.hung_up.wait()
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """Call `tell` when the caller has hung up."""
+        self._tell_gone = tell
+
+    def hang_up(self) -> None:
+        """The caller leaves."""
+        self.hung_up = True
+        if self._tell_gone is not None:
+            self._tell_gone()
 
 
 class Bench:

@@ -104,7 +104,6 @@ class Exchange:
         "interruptible",
         "last_write",
         "left",
-        "listener",
         "losses",
         "operation",
         "part_from",
@@ -205,7 +204,6 @@ class Exchange:
         self.last_write = self.received
         self.interruptible = False
         self.interrupt_reason: MainspringError | None = None
-        self.listener: asyncio.Task[None] | None = None
         #: The caller hung up; nothing may be asked on its account any more.
         self.left: ClientGone | None = None
         #: The attempts, while they wait for a target and there is another.
@@ -218,6 +216,10 @@ class Exchange:
         if self.interruptible and self.interrupt_reason is None and self.task is not None:
             self.interrupt_reason = reason
             self.task.cancel()
+
+    def caller_left(self) -> None:
+        """Stop everything, because the caller hung up."""
+        self.interrupt(ClientGone("The caller hung up before the answer was complete."))
 
     async def keep_alive(self) -> None:
         """Write a keepalive into a stream that is silent, opening it if need be. A caller who left is no matter here."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mainspring.base.errors import MainspringError
 
 
@@ -23,8 +25,8 @@ class Sink(Protocol):
         """
         ...
 
-    async def gone(self) -> None:
-        """Return when the caller has hung up; never otherwise."""
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """Call `tell` when the caller has hung up, at once if that was before; None takes the wish back."""
         ...
 
 

@@ -1,7 +1,7 @@
 """The watch over open exchanges: deadlines, keepalives and callers who left.
 
-One sweep every 50 ms looks at all of them, in place of several timers and a listening task for each request: most
-requests on a fast upstream are gone before the first sweep, and pay nothing.
+One sweep every 50 ms looks at all of them, in place of several timers for each request. That a caller left, the sink
+tells at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import monotonic
-from mainspring.base.errors import ClientGone, ProviderTimeout
+from mainspring.base.errors import ProviderTimeout
 
 if TYPE_CHECKING:
     from mainspring.gateway.exchange import Exchange
@@ -39,7 +39,7 @@ class Watch:
         self._sweeper = asyncio.create_task(self._sweep(), name="watch")
 
     async def close(self) -> None:
-        """Stop sweeping and listening."""
+        """Stop sweeping."""
         tasks = [*self._tasks, *([self._sweeper] if self._sweeper is not None else [])]
         for task in tasks:
             task.cancel()
@@ -48,21 +48,18 @@ class Watch:
     def add(self, exchange: Exchange) -> None:
         """Watch an exchange from now on."""
         self._open.add(exchange)
+        exchange.sink.when_gone(exchange.caller_left)
 
     def discard(self, exchange: Exchange) -> None:
         """Watch it no more."""
         self._open.discard(exchange)
-        if exchange.listener is not None:
-            exchange.listener.cancel()
-            exchange.listener = None
+        exchange.sink.when_gone(None)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = monotonic()
             for exchange in list(self._open):
-                if exchange.listener is None:
-                    exchange.listener = self._spawn(self._listen(exchange))
                 if exchange.waiting is not None:
                     exchange.waiting.consider()
                 if now >= exchange.deadline > 0 and (not exchange.writing or _is_over(exchange, now)):
@@ -71,17 +68,9 @@ class Watch:
                     exchange.stream and not exchange.writing and now - exchange.last_write >= self._keepalive
                 ):
                     exchange.last_write = now
-                    self._spawn(exchange.keep_alive())
-
-    async def _listen(self, exchange: Exchange) -> None:
-        await exchange.sink.gone()
-        exchange.interrupt(ClientGone("The caller hung up before the answer was complete."))
-
-    def _spawn(self, work: object) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type] # both callers pass coroutines without a result
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+                    task = asyncio.create_task(exchange.keep_alive())
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
 
 
 def _is_over(exchange: Exchange, now: float) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from mainspring.base.errors import ClientGone
 from mainspring.gateway import Attribution
@@ -34,13 +35,25 @@ _MOST_TAGS = 32
 
 
 class AsgiSink:
-    """A `gateway.types.Sink` on an ASGI server."""
+    """A `gateway.types.Sink` on an ASGI server. While it is open as a context, it listens for the caller's leaving."""
 
-    __slots__ = ("_receive", "_send")
+    __slots__ = ("_gone", "_listener", "_receive", "_send", "_tell_gone")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._gone = False
+        self._tell_gone: Callable[[], None] | None = None
+        self._listener: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._listener = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._listener is not None, "entered before"
+        self._listener.cancel()
+        await asyncio.wait([self._listener])
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head."""
@@ -56,10 +69,18 @@ class AsgiSink:
         except OSError as error:
             raise ClientGone("The caller hung up.") from error
 
-    async def gone(self) -> None:
-        """Return when the caller has hung up."""
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """Call `tell` when the caller has hung up."""
+        self._tell_gone = tell
+        if self._gone and tell is not None:
+            tell()
+
+    async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._gone = True
+        if self._tell_gone is not None:
+            self._tell_gone()
 
 
 def secret_of(headers: RawHeaders) -> str | None:

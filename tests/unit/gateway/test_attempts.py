@@ -166,7 +166,7 @@ async def test_a_caller_who_left_causes_no_further_call() -> None:
             exchange = at.exchange(stream=stream)
             task = asyncio.create_task(at.gateway.handle(exchange))
             await asyncio.sleep(0.12)
-            exchange.sink.hung_up.set()  # type: ignore[attr-defined] # the sink of this bench
+            exchange.sink.hang_up()  # type: ignore[attr-defined] # the sink of this bench
             await asyncio.wait_for(task, 2)
             (row,) = at.ledger.rows
             assert (row.status, len(one.calls), row.attempts[0].outcome) == (499, 1, "refused")

@@ -123,7 +123,7 @@ async def test_a_caller_who_leaves_ends_both(stream: bool) -> None:
         task = asyncio.create_task(at.gateway.handle(exchange))
         await asyncio.sleep(0.2)
         assert len(two.calls) == 1
-        exchange.sink.hung_up.set()  # type: ignore[attr-defined] # the sink of this bench
+        exchange.sink.hang_up()  # type: ignore[attr-defined] # the sink of this bench
         await asyncio.wait_for(task, 2)
         assert (one.cancelled, two.cancelled) == (1, 1)
         assert [attempt.outcome for attempt in exchange.attempts] == ["cancelled", "cancelled"]

@@ -271,7 +271,7 @@ async def test_a_caller_who_leaves_cancels_everything(stream: bool, script: list
         exchange = at.exchange(stream=stream)
         task = asyncio.create_task(at.gateway.handle(exchange))
         await asyncio.sleep(0.2)
-        exchange.sink.hung_up.set()  # type: ignore[attr-defined] # the sink of this bench
+        exchange.sink.hang_up()  # type: ignore[attr-defined] # the sink of this bench
         await asyncio.wait_for(task, 2)
         assert not two.calls
         assert one.cancelled or one.replies[0].closed

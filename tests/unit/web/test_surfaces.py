@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from typing import Any
@@ -162,4 +163,10 @@ async def test_a_caller_who_left_is_gone_at_the_head_and_in_the_body() -> None:
         await sink.start(200, [])
     with pytest.raises(ClientGone):
         await sink.write(b"x")
-    await sink.gone()
+    left = asyncio.Event()
+    sink.when_gone(left.set)
+    async with sink:
+        await asyncio.wait_for(left.wait(), 5)
+    again = asyncio.Event()
+    sink.when_gone(again.set)
+    assert again.is_set()

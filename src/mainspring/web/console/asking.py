@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -12,6 +11,8 @@ from mainspring.web.asgi import AsgiSink
 from mainspring.web.surfaces import SURFACES, read_envelope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Receive, Scope, Send
 
     from mainspring.keys import Principal
@@ -55,7 +56,8 @@ class _Streamed(Response):
         self._runtime, self._principal, self._body = runtime, principal, body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
-        await self._runtime.gateway.handle(_exchange(self._principal, self._body, AsgiSink(receive, send)))
+        async with AsgiSink(receive, send) as sink:
+            await self._runtime.gateway.handle(_exchange(self._principal, self._body, sink))
 
 
 class _Collected:
@@ -71,8 +73,8 @@ class _Collected:
     async def write(self, data: bytes, *, last: bool = False) -> None:  # noqa: ARG002 - the end is when `handle` returns
         self.parts.append(data)
 
-    async def gone(self) -> None:
-        await asyncio.Event().wait()
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """It never is."""
 
 
 def _exchange(principal: Principal, body: bytes, sink: Sink) -> Exchange:

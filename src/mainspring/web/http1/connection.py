@@ -125,6 +125,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
         """The connection is closed."""
         self.closed = True
+        if self._answering is not None:
+            self._answering.gone()
         self._listener.connections.discard(self)
         self._queue.clear()
         self._reader.close()

@@ -10,6 +10,8 @@ from mainspring.base.errors import ClientGone
 from mainspring.base.logging import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mainspring.web.http1.connection import Connection
     from mainspring.web.http1.request import Request
 
@@ -39,6 +41,7 @@ class Response:
         "_head",
         "_left",
         "_mute",
+        "_tell_gone",
         "complete",
         "keep_alive",
         "request",
@@ -61,6 +64,7 @@ class Response:
         self._left: int | None = None
         #: Nothing of the body is sent: it was asked with HEAD, or the status has none.
         self._mute = False
+        self._tell_gone: Callable[[], None] | None = None
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Give the head. It goes out with the first `write`."""
@@ -127,9 +131,16 @@ class Response:
             # A body of another length than was announced: the caller must not take the next answer for its rest.
             connection.finished(self, broken=bool(self._left) and not self._mute)
 
-    async def gone(self) -> None:
-        """Return when the caller has hung up."""
-        await self._connection.over(self)
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """Call `tell` when the caller has hung up."""
+        self._tell_gone = tell
+        if self._connection.closed:
+            self.gone()
+
+    def gone(self) -> None:
+        """The caller has hung up."""
+        if self._tell_gone is not None:
+            self._tell_gone()
 
 
 def plain(status: int) -> bytes:

@@ -161,7 +161,9 @@ async def test_a_caller_who_leaves_is_noticed(place: Place, how: str) -> None:
     noticed = asyncio.Event()
 
     async def script(_: Request, response: Response) -> None:
-        await response.gone()
+        left = asyncio.Event()
+        response.when_gone(left.set)
+        await left.wait()
         with pytest.raises(ClientGone):
             await response.write(b"x")
         noticed.set()
