@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _MODEL = re.compile(rb'"model"\s*:\s*(' + _STRING + rb")")
 _TOKEN = re.compile(_STRING + rb"|[{}\[\]:,]")
-_GUESSES = 2
+_KEY = b'"model"'
+_BACKSLASH = 0x5C
+#: So far from its end a body is searched from behind.
+_NEAR_BYTES = 2048
 _ASK = b'{"stream_options":{"include_usage":true},'
 
 
@@ -39,16 +42,20 @@ def with_model(body: bytes, model: str) -> bytes:
         body: a JSON object that has a string `model`.
         model: the name to put there, other than the one that is there: by that the right place is known.
     """
-    name, start = _encode(model), 0
-    # The first place that looks like it is the right one, unless the key stands nested before it or is repeated.
-    for _ in range(_GUESSES):
-        match = _MODEL.search(body, start)
-        if match is None:
-            break
+    name = _encode(model)
+    # Most clients write it behind the messages: there is little to read, and nothing after it can take its place.
+    start = body.rfind(_KEY, max(0, len(body) - _NEAR_BYTES))
+    match = _MODEL.match(body, start) if start > 0 and body[start - 1] != _BACKSLASH else None
+    if match is not None:
+        rest = b"".join((name, body[match.end(1) :]))
+        if _is_last(rest, model):
+            return b"".join((body[: match.start(1)], rest))
+    # Else the first place that looks like it, unless the key stands nested before it or is repeated.
+    match = _MODEL.search(body)
+    if match is not None:
         spliced = b"".join((body[: match.start(1)], name, body[match.end(1) :]))
         if _decode_model(spliced).model == model:
             return spliced
-        start = match.end()
     begin, end = _place_of_model(body)
     return b"".join((body[:begin], name, body[end:]))
 
@@ -108,6 +115,17 @@ def checked_text(body: bytes) -> None:
             f"The body is not valid UTF-8: a bad byte at offset {error.start}.",
             remedy="Send JSON encoded as UTF-8.",
         ) from None
+
+
+def _is_last(rest: bytes, model: str) -> bool:
+    """Whether the value that `rest` begins with is that of the outermost object's last `model`.
+
+    It is where `rest` closes one object and then ends: it would close more of them if the key stood deeper.
+    """
+    try:
+        return _decode_model(b'{"model":%b' % rest).model == model
+    except msgspec.DecodeError:
+        return False
 
 
 def _place_of_model(body: bytes) -> tuple[int, int]:
