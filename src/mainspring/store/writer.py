@@ -1,7 +1,7 @@
 """The group-committing writer: one thread, one connection, one transaction for everything that waits.
 
-There is no commit window: while a transaction commits, the next items gather, so that groups grow with load and a
-single item goes out at once. The queue is bounded by `room`, which slows callers; nothing is ever dropped. The writer
+There is no commit window: what comes in one turn of the loop goes to the thread together, and while a transaction
+commits, the next items gather, so that groups grow with load and a single item goes out at once. The queue is bounded by `room`, which slows callers; nothing is ever dropped. The writer
 does not know what it writes: each item comes with the recorder that turns it into rows.
 """
 
@@ -65,7 +65,9 @@ class Writer:
         self._limit = queue_rows
         self._wait = wait_seconds
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Entry | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Entry] | None] = SimpleQueue()
+        #: What has come in this turn of the loop: to wake the thread for each item would make groups small.
+        self._gathered: list[_Entry] = []
         self._pending: deque[_Entry] = deque()
         self._waiting_for_room: list[asyncio.Future[None]] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -96,6 +98,8 @@ class Writer:
 
     async def room(self) -> None:
         """Wait until fewer than `queue_rows` items are queued."""
+        if self.depth < self._limit:
+            return
         deadline = time.monotonic() + self._wait
         while self.depth >= self._limit:
             waiter: asyncio.Future[None] = self._loop.create_future()
@@ -113,6 +117,7 @@ class Writer:
         if not self._closed:
             self._closed = True
             self._line.ends = time.monotonic() + within
+            self._hand_over()
             self._queue.put(None)
         await asyncio.wait(
             [self._ended], timeout=max(0.0, self._line.ends - time.monotonic()) + _LAST_SECONDS
@@ -134,9 +139,16 @@ class Writer:
         self.depth += 1
         if entry.future is not None:
             self._pending.append(entry)
-        self._queue.put(entry)
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(entry)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(1, self._sweep)
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     def _sweep(self) -> None:
         """Fail items whose time is up though the thread is stuck in the driver (a server that hangs)."""
@@ -188,19 +200,15 @@ class Writer:
     def _run(self) -> None:
         last = False
         while not last:
-            entry = self._queue.get()
-            group: list[_Entry] = []
-            while entry is not None:
-                group.append(entry)
-                if entry.recorder is None or len(group) == GROUP or self._queue.empty():
+            gathered = self._queue.get()
+            entries: list[_Entry] = []
+            while gathered is not None:
+                entries += gathered
+                if len(entries) >= GROUP or self._queue.empty():
                     break
-                entry = self._queue.get()
-            last = entry is None
-            if group and group[-1].recorder is None:
-                self._commit(group[:-1])
-                self._call(group[-1])
-            else:
-                self._commit(group)
+                gathered = self._queue.get()
+            last = gathered is None
+            self._work(entries)
         self._line.close()
         with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
             self._loop.call_soon_threadsafe(self._end)
@@ -209,6 +217,19 @@ class Writer:
         """On the loop: the thread is gone."""
         if not self._ended.done():
             self._ended.set_result(None)
+
+    def _work(self, entries: list[_Entry]) -> None:
+        """Write entries in their order: rows in groups, each function in a transaction of its own."""
+        group: list[_Entry] = []
+        for entry in entries:
+            if entry.recorder is not None:
+                group.append(entry)
+            if entry.recorder is None or len(group) == GROUP:
+                self._commit(group)
+                group = []
+            if entry.recorder is None:
+                self._call(entry)
+        self._commit(group)
 
     def _call(self, entry: _Entry) -> None:
         try:
