@@ -131,6 +131,10 @@ class Budgets(Book):
             if sheet is LEASES and (entry := self.index.entries.get(row[0])) is not None:
                 entry.lease(row[1], self.lender.leases).queued -= 1
 
+    def has_none(self, time_us: int) -> bool:
+        """Whether there is no budget that counts a request of this time, or of an earlier one."""
+        return not self.index.entries and not self.is_stale(time_us)
+
     def concerns(self, subject: Subject, time_us: int) -> bool:
         """Whether a budget may be about a request."""
         index = self.index

@@ -71,6 +71,8 @@ class Purse:
 
     def open(self, exchange: Exchange) -> None:
         """Open the account of a request. Where no budget is about it, there is none."""
+        if self.budgets.has_none(exchange.received_us):
+            return
         subject = exchange.subject
         assert subject is not None, "admit comes first"
         charge = self.budgets.open(subject, _time_us(exchange.id))
@@ -82,9 +84,9 @@ class Purse:
     ) -> list[Counter] | Callable[[Connection], list[Counter]]:
         """Count what a request has cost. Returns what goes into the transaction of its row."""
         subject, cover, budgets = exchange.subject, exchange.cover, self.budgets
-        time_us = _time_us(exchange.id)
-        if subject is None:
+        if subject is None or (cover is None and budgets.has_none(exchange.received_us)):
             return []
+        time_us = _time_us(exchange.id)
         if cover is None and not budgets.is_stale(time_us) and not budgets.concerns(subject, time_us):
             return []
         shares = _shares(exchange, row)

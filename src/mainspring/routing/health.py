@@ -117,8 +117,7 @@ class Health:
 
     def admits(self, target: Target) -> Literal["closed", "probe", "open"]:
         """Whether a call may go to the target now. `probe` claims the one place of a target that may be back."""
-        key = (target.provider, target.model)
-        if key not in self.unwell:
+        if not self.unwell or (key := (target.provider, target.model)) not in self.unwell:
             return "closed"
         return self._entries[key].breaker.admits(self._clock())
 
@@ -238,6 +237,8 @@ class Health:
 
     def wait(self, target: Target) -> float:
         """Seconds until the breaker lets a call through; 0 is now."""
+        if not self.unwell:
+            return 0.0
         key = (target.provider, target.model)
         return self._entries[key].breaker.waits(self._clock()) if key in self.unwell else 0.0
 

@@ -111,11 +111,13 @@ def attribution(headers: RawHeaders, envelope: Envelope) -> Attribution:
     )
     if found.user is not None:
         found.user = found.user[:_NAME_CHARS]
-    tags = {
-        key[:_NAME_CHARS]: value[:_NAME_CHARS]
-        for key, value in metadata.items()
-        if isinstance(value, str) and key not in _NOT_TAGS
-    }
+    tags = {}
+    if metadata:
+        tags = {
+            key[:_NAME_CHARS]: value[:_NAME_CHARS]
+            for key, value in metadata.items()
+            if isinstance(value, str) and key not in _NOT_TAGS
+        }
     given = get(b"x-mainspring-tags")
     if given is not None:
         pairs = (pair.partition("=") for pair in given.decode("utf-8", "replace").split(","))

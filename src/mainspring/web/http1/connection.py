@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
             work = listener.service.answer(request, response)
         else:
             work = serve_page(listener.pages, self, response, listener.app_state)
-        task = self._loop.create_task(self._run(work, response))
+        response.task = task = self._loop.create_task(self._run(work, response))
         listener.tasks.add(task)
 
     async def _run(self, work: Awaitable[None], response: Response) -> None:
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - whatever it is, half an answer must not look whole
             _log.error("answer_failed", error=type(error).__name__, exc_info=error)
         finally:
-            self._listener.tasks.discard(asyncio.current_task())
+            self._listener.tasks.discard(response.task)
             if not (response.complete or self.closed):
                 self._end(0 if response.started else status)
 

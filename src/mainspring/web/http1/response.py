@@ -10,6 +10,7 @@ from mainspring.base.errors import ClientGone
 from mainspring.base.logging import get_logger
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from mainspring.web.http1.connection import Connection
@@ -46,6 +47,7 @@ class Response:
         "keep_alive",
         "request",
         "started",
+        "task",
     )
 
     def __init__(self, connection: Connection, request: Request) -> None:
@@ -54,6 +56,8 @@ class Response:
         #: Whether another request may follow. Not after a body that was held back for a word that never came: nobody
         #: could tell whether what comes next is that body.
         self.keep_alive = request.keep_alive and not request.http10
+        #: The one that answers.
+        self.task: asyncio.Task[None] | None = None
         #: The head has been given; some of it may be on the wire.
         self.started = False
         #: The last byte has been written.
