@@ -58,15 +58,15 @@ class Meters:
         admitted = True
         levels, held = [], []
         for ask in asks:
-            key, allowance = ask.key, ask.allowance
+            key, allowance, reserve = ask.key, ask.allowance, ask.reserve
             emission, capacity = allowance.emission_us, allowance.capacity
             if parts != 1:
                 emission, capacity = emission * parts, max(1.0, capacity / parts)
             level = self._drained[hash(key) & _LAST_PART].get(key, 0.0) - now
-            level = max(level, 0.0)
-            others = self.held.get(key, 0) if ask.reserve else 0
-            need = ask.charge + ask.reserve
-            need = min(need, capacity)
+            level = level if level > 0.0 else 0.0  # noqa: FURB136 - max() takes three times as long
+            others = self.held.get(key, 0) if reserve else 0
+            need = ask.charge + reserve
+            need = need if need < capacity else capacity  # noqa: FURB136 - as above
             if level + (others + need - capacity) * emission > SLACK_US:
                 admitted = False
             levels.append(level)
