@@ -185,7 +185,7 @@ def test_a_window_says_when_it_turns_over(tenant: Tenant) -> None:
     tenant.budget(usd=0, window="day")
     refused = tenant.ask()
     assert 0 < int(refused.headers["retry-after"]) <= 86_400
-    assert "T00:00Z" in refused.json()["error"]["message"]
+    assert " 00:00 UTC" in refused.json()["error"]["message"]
 
 
 def test_an_unknown_price_is_refused_with_the_fix(tenant: Tenant, provider: ProviderServer) -> None:
