@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx2
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from tests.support.server import RunningServer, provider_config, running
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ above = 0.0000001
 per = "tenant"
 over = "1h"
 """
+#: On a busy machine a page may take its time.
+expect.set_options(timeout=30_000)
 QUESTION = "Where is my order 4471?"
 TOOL = {
     "type": "function",
@@ -141,6 +143,7 @@ def visit(site: Site, browser: Browser, sessions: Callable[[str], Any]) -> Itera
         expected.extend(expect)
         state = sessions(key) if key is not None else None
         context = browser.new_context(storage_state=state, **options)
+        context.set_default_timeout(90_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
@@ -220,7 +223,7 @@ def _ask(server: RunningServer, key: str, path: str, body: dict[str, Any]) -> st
     """The id of the answer, be it good or bad."""
     headers = {"authorization": f"Bearer {key}", "x-mainspring-feature": "support"}
     with httpx2.stream(
-        "POST", server.url + path, json=body, headers=headers, timeout=30, trust_env=False
+        "POST", server.url + path, json=body, headers=headers, timeout=60, trust_env=False
     ) as answer:
         for _ in answer.iter_bytes():
             pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 import pytest
+from tests.support.ports import own_port
 
 from mainspring.base.errors import ConfigError, NotFound, StoreUnavailable
 from mainspring.store import BlobStore, open_blobs
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A bucket `blobs` on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = own_port()
     root = tmp_path_factory.mktemp("s3")
     (root / "blobs").mkdir()
     server = subprocess.Popen(
@@ -33,7 +31,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             urlopen(Request(f"{url}/blobs", method="HEAD"), timeout=2).close()
@@ -43,7 +41,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(0.05)
     yield url
     server.terminate()
-    server.wait(10)
+    server.wait(30)
 
 
 @pytest.fixture(params=["file", "memory", "s3"])

@@ -227,9 +227,11 @@ async def test_a_second_row_with_the_same_key_is_a_conflict(things: Database) ->
         await things.write(lambda connection: connection.insert(THINGS, [thing("a")]))
 
 
-async def test_a_reader_cannot_write(things: Database) -> None:
+async def test_a_reader_cannot_write(database_url: str) -> None:
+    database = await open_database(database_url, wait_seconds=2)
     with pytest.raises(StoreError):
-        await things.read(lambda connection: connection.run("DELETE FROM things"))
+        await database.read(lambda connection: connection.run("DELETE FROM inferences"))
+    await database.close()
 
 
 async def test_a_reader_sees_one_moment(things: Database) -> None:
@@ -238,7 +240,7 @@ async def test_a_reader_sees_one_moment(things: Database) -> None:
 
     def work(connection: Connection) -> tuple[Any, Any]:
         before = connection.one("SELECT count(*) FROM things")
-        asyncio.run_coroutine_threadsafe(_appended(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_appended(), loop).result(60)
         return before, connection.one("SELECT count(*) FROM things")
 
     async def _appended() -> None:

@@ -46,14 +46,14 @@ class Governed:
             f"{self.server.url}/v1/chat/completions",
             json=body,
             headers=self.headers,
-            timeout=30,
+            timeout=60,
             trust_env=False,
         )
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "mainspring", *arguments],
-            cwd=self.server.folder, env=self._env, capture_output=True, text=True, timeout=60, check=False,
+            cwd=self.server.folder, env=self._env, capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ BREAKS = (
 )
 #: Connections, each of them new, so that every worker is asked.
 ASKED = 24
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 @dataclass
@@ -162,7 +162,7 @@ def _unknown(server: RunningServer, key: str, model: str) -> int:
     body = {"model": model, "messages": user("hi")}
     statuses = []
     for _ in range(ASKED):
-        with httpx2.Client(headers=headers, timeout=10, trust_env=False) as client:
+        with httpx2.Client(headers=headers, timeout=60, trust_env=False) as client:
             statuses.append(client.post(f"{server.url}/v1/chat/completions", json=body).status_code)
     return sum(status != 200 for status in statuses)
 

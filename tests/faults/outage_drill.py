@@ -107,6 +107,7 @@ async def drill(
     rate: float,
     quiet: float,
     seconds: float,
+    patience: float = RECOVERY_SECONDS + 5,
 ) -> AsyncIterator[Outage]:
     """Run the outages one after another.
 
@@ -117,6 +118,7 @@ async def drill(
         rate: requests a second.
         quiet: seconds before each outage.
         seconds: of each outage.
+        patience: seconds to wait for the provider to be asked again.
     """
     requests = [_request(server, stream=stream) for stream in (False, True)]
     load = Load(server.port, rate, lambda number: requests[number % 2])
@@ -131,7 +133,7 @@ async def drill(
             await asyncio.sleep(seconds)
             back = time.monotonic()
             _live(first, way)
-            outage = Outage(way, recovered=await _recovery(load, back))
+            outage = Outage(way, recovered=await _recovery(load, back, patience))
             _judge(outage, load, before, down, back)
             yield outage
     finally:
@@ -152,9 +154,9 @@ def _live(provider: ProviderProcess, way: str) -> None:
         provider.behave()
 
 
-async def _recovery(load: Load, back: float) -> float:
+async def _recovery(load: Load, back: float, patience: float) -> float:
     """Wait until the first provider answers nearly everybody again; returns when it answered for the first time."""
-    limit = time.monotonic() + RECOVERY_SECONDS + 5
+    limit = time.monotonic() + patience
     first = float("inf")
     while time.monotonic() < limit:
         await asyncio.sleep(0.2)

@@ -25,6 +25,7 @@ from tests.support.load import Load
 from tests.support.provider_process import ProviderProcess, provider_process
 from tests.support.server import RunningServer
 from tests.support.sockets import Caller, request_bytes
+from tests.support.waiting import happens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,18 +111,24 @@ async def drill(
         yield Storm(route, load.asked, failed, calls)
 
 
-async def leavers(server: RunningServer, providers: dict[str, ProviderProcess]) -> int:
-    """Callers who leave before their first call fails; returns the calls beyond those first ones."""
-    providers["bad"].behave("pause=0.6+status=500")
+async def leavers(server: RunningServer, providers: dict[str, ProviderProcess], pause: float = 0.6) -> int:
+    """Callers who leave before their first call fails; returns the calls beyond those first ones.
+
+    Args:
+        server: with the routes of the drill.
+        providers: of which the bad one fails.
+        pause: seconds until it does.
+    """
+    providers["bad"].behave(f"pause={pause}+status=500")
     before = sum(provider.count for provider in providers.values())
     callers = [Caller(server.url, server.admin_key) for _ in range(_CALLERS)]
     for number, caller in enumerate(callers):
         body = json.loads(_body("storm1" if number % 2 else "storm0", stream=number % 4 < 2))
         await caller.send("/v1/chat/completions", body)
-    await asyncio.sleep(0.25)
+    await happens(lambda: sum(provider.count for provider in providers.values()) - before >= _CALLERS)
     for caller in callers:
         caller.hang_up(reset=False)
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(pause + 1)
     return sum(provider.count for provider in providers.values()) - before - _CALLERS
 
 

@@ -42,6 +42,9 @@ reread_seconds = {period}
 PERIOD, GRACE = 1.0, 2.5
 #: Between two rounds in which the provider gives no time: a secret is read again out of turn once in some seconds.
 PAUSE = 5.5
+#: How long after the provider took them back the old keys may still be sent, in seconds.
+PATIENCE = 1.5
+_LOOK = 0.1
 
 
 @dataclass
@@ -87,7 +90,7 @@ class Load:
             "messages": [{"role": "user", "content": "hi"}],
             "stream": bool(number % 2),
         }
-        async with httpx2.AsyncClient(headers=self._headers, timeout=30, trust_env=False) as client:
+        async with httpx2.AsyncClient(headers=self._headers, timeout=60, trust_env=False) as client:
             while not self._stopping:
                 try:
                     answer = await client.post(self._url, json=body)
@@ -105,8 +108,8 @@ class Load:
         self._stopping = True
 
 
-def drill(rounds: int, folder: Path, *, workers: int = 1) -> Iterator[Verdict]:
-    """Run rounds one after another, each with new keys."""
+def drill(rounds: int, folder: Path, *, workers: int = 1, patience: float = PATIENCE) -> Iterator[Verdict]:
+    """Run rounds one after another, each with new keys; `patience` is how long old ones may be sent, in seconds."""
     upstream, vault = ProviderServer(keep=1_000_000), VaultServer()
     upstream.start()
     vault.start()
@@ -121,14 +124,22 @@ def drill(rounds: int, folder: Path, *, workers: int = 1) -> Iterator[Verdict]:
             key = server.create_key("drill")
             for number in range(1, rounds + 1):
                 graceful = number * 2 <= rounds + 1
-                yield asyncio.run(_round(number, upstream, vault, file, Load(server, key), graceful=graceful))
+                load = Load(server, key)
+                yield asyncio.run(_round(number, upstream, vault, file, load, patience, graceful=graceful))
     finally:
         upstream.stop()
         vault.stop()
 
 
-async def _round(
-    number: int, upstream: ProviderServer, vault: VaultServer, file: Path, load: Load, *, graceful: bool
+async def _round(  # noqa: PLR0917 - one call, right above
+    number: int,
+    upstream: ProviderServer,
+    vault: VaultServer,
+    file: Path,
+    load: Load,
+    patience: float,
+    *,
+    graceful: bool,
 ) -> Verdict:
     verdict = Verdict(number, graceful)
     old = upstream.accepts or frozenset()
@@ -143,7 +154,7 @@ async def _round(
     if graceful:
         await asyncio.sleep(GRACE)
     upstream.accepts = new
-    await asyncio.sleep(1.5)
+    await _settle(upstream, old, patience)
     settled = time.monotonic()
     await asyncio.sleep(0.5)
     load.stop()
@@ -154,6 +165,17 @@ async def _round(
     verdict.new_keys_used = len({call.key() for call in calls} & new)
     verdict.refused = sum(call.key() in old for call in calls) if not graceful else 0
     return verdict
+
+
+async def _settle(upstream: ProviderServer, old: frozenset[str], patience: float) -> None:
+    """Until nobody has sent an old key for a second; no longer than may be."""
+    since, limit = time.monotonic(), time.monotonic() + patience
+    while time.monotonic() < limit:
+        await asyncio.sleep(_LOOK)
+        lately = max(since, time.monotonic() - 1)
+        keys = {call.key() for call in list(upstream.received) if call.at > lately}
+        if lately > since and keys and not keys & old:
+            return
 
 
 def main() -> None:

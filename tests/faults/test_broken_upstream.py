@@ -63,12 +63,35 @@ CASES += [(traits, False, *expected) for traits, expected in WHOLE.items()]
 
 
 PROVIDERS = ("openai", "anthropic")
+SURFACES = ("chat", "messages", "responses", "completions")
+#: Provider, surface, what the script does, and whether it streams.
+HANGING = [
+    (name, surface, traits, stream)
+    for name in PROVIDERS
+    for surface in SURFACES
+    for traits, stream, *_ in CASES
+    if traits.startswith("hang=")
+]
+
+
+def _target(provider_name: str, surface: str, traits: str, stream: bool) -> str:
+    # Twelve words, so that "in the content" is in the middle; apart, so that some have gone out before the failure.
+    return f"{provider_name}/{surface}{stream}+words=12+gap=0.01+{traits}"
+
+
+def _route(target: str) -> str:
+    return "hanging-" + "".join(letter if letter.isalnum() else "-" for letter in target)
 
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer) -> Iterator[RunningServer]:
-    """A server with little patience, so that what hangs is over soon."""
-    config = provider_config(provider.url, first_token=1, idle=1, total=2.5)
+    """A server with little patience on the routes for what hangs, so that it is over soon."""
+    config = provider_config(provider.url, first_token=60, idle=60, total=120)
+    for target in [_target(*case) for case in HANGING]:
+        # A stream that hangs in its content has to come so far first, and a busy machine may take its time for that.
+        begins = 60 if "hang=content" in target and "True" in target else 1
+        config += f'\n[routes.{_route(target)}]\ntargets = ["{target}"]\n[routes.{_route(target)}.timeouts]\n'
+        config += f"first_token = {begins}\nidle = 1\ntotal = {begins + 1.5}\n"
     with running(RunningServer(tmp_path_factory.mktemp("hasty"), config)) as server:
         yield server
 
@@ -76,13 +99,13 @@ def hasty(tmp_path_factory: pytest.TempPathFactory, provider: ProviderServer) ->
 @pytest.fixture
 async def clients(hasty: RunningServer) -> AsyncIterator[tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic]]:
     key = hasty.create_key()
-    oai = openai.AsyncOpenAI(base_url=f"{hasty.url}/v1", api_key=key, max_retries=0, timeout=30)
-    claude = anthropic.AsyncAnthropic(base_url=hasty.url, api_key=key, max_retries=0, timeout=30)
+    oai = openai.AsyncOpenAI(base_url=f"{hasty.url}/v1", api_key=key, max_retries=0, timeout=120)
+    claude = anthropic.AsyncAnthropic(base_url=hasty.url, api_key=key, max_retries=0, timeout=120)
     async with oai, claude:
         yield oai, claude
 
 
-@pytest.mark.parametrize("surface", ["chat", "messages", "responses", "completions"])
+@pytest.mark.parametrize("surface", SURFACES)
 async def test_every_failure_is_an_error(
     hasty: RunningServer, clients: tuple[openai.AsyncOpenAI, anthropic.AsyncAnthropic], surface: str
 ) -> None:
@@ -116,9 +139,9 @@ async def _ask(
 ) -> str:
     """What a user of the client library gets to see."""
     oai, claude = clients
-    # Twelve words, so that "in the content" is in the middle; apart, so that some have gone out before the failure.
+    target = _target(provider_name, surface, traits, stream)
     common: dict[str, Any] = {
-        "model": f"{provider_name}/{surface}{stream}+words=12+gap=0.01+{traits}",
+        "model": _route(target) if traits.startswith("hang=") else target,
         "stream": stream,
         "extra_headers": {
             "x-mainspring-feature": feature,

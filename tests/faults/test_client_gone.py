@@ -12,6 +12,7 @@ import pytest
 from tests.support.conversations import user
 from tests.support.sockets import Caller
 from tests.support.starvation import Starvation
+from tests.support.waiting import happens
 
 if TYPE_CHECKING:
     from tests.support.provider.http import Received
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from tests.support.server import RunningServer
 
 CALLERS = 100
-#: The upstream must see the end of its call this soon after the caller left.
-CANCEL_SECONDS = 0.2
+#: The upstream must see the end of its call this soon after the caller left; left alone, a call would last a minute.
+#: On a machine that does nothing else it is 0.2: `CANCEL_SECONDS=0.2 pytest tests/faults/test_client_gone.py -s`.
+CANCEL_SECONDS = float(os.environ.get("CANCEL_SECONDS", "10"))
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 
 
@@ -34,15 +36,21 @@ async def test_a_hundred_callers_leave(
     # plays the callers and the upstream), waits for a core, that is not the gateway's delay.
     ours = [(os.getpid(), thread.native_id) for thread in threading.enumerate() if thread.native_id]
     with Starvation((server.pid, server.pid), *ours) as starvation:
+        arrived: set[int] = set()
+        looking = asyncio.create_task(_look(provider, mark, arrived))
         left = dict(
             await asyncio.gather(
-                *(_leave(server, member_key, mark, n, dice, stream=stream) for n in range(CALLERS))
+                *(
+                    _leave(server, member_key, mark, n, dice, arrived=arrived, stream=stream)
+                    for n in range(CALLERS)
+                )
             )
         )
+        looking.cancel()
         seen = [received for received in provider.requests(mark) if _number(received) in left]
         assert len(seen) >= CALLERS * 0.8, "most calls had reached the upstream when their caller left"
         await asyncio.to_thread(
-            provider.wait, mark, lambda received: received.gone_at is not None, count=len(seen), seconds=5
+            provider.wait, mark, lambda received: received.gone_at is not None, count=len(seen), seconds=40
         )
     spans = [(max(left[_number(received)], received.at), received.gone_at or 0) for received in seen]
     delays = sorted(gone - since for since, gone in spans)
@@ -63,10 +71,10 @@ async def test_a_hundred_callers_leave(
     for row in rows:
         assert (row["status"], row["error"]) == (499, "client_gone")
         assert row["attempts"][-1]["outcome"] == "cancelled"
-    # Sent is not received: compare with what the upstream had said when it was cut off.
+    # Sent is not received, by a second on a busy machine: compare with what the upstream had said when it was cut off.
     served = {_number(received): received.events for received in seen}
     for row in rows:
-        if served.get(int(row["user"] or -1), 0) > 3:
+        if served.get(int(row["user"] or -1), 0) > 10:
             assert row["usage_source"] == "estimated"
             assert row["input_tokens"] > 0
             assert row["output_tokens"] > 0
@@ -77,19 +85,35 @@ async def test_a_hundred_callers_leave(
 
 
 async def _leave(
-    server: RunningServer, key: str, mark: str, number: int, dice: random.Random, *, stream: bool
+    server: RunningServer,
+    key: str,
+    mark: str,
+    number: int,
+    dice: random.Random,
+    *,
+    arrived: set[int],
+    stream: bool,
 ) -> tuple[int, float]:
-    """Ask, read for a random time, hang up; returns when."""
+    """Ask, read for a random time, hang up; returns when. Some do not care whether the upstream has the call yet."""
     name = ("openai", "anthropic")[number % 2]
     path = PATHS[("openai", "anthropic")[number // 2 % 2]]
-    traits = "words=200+gap=0.1" if stream else "pause=20"
+    traits = "words=600+gap=0.1" if stream else "pause=60"
     body: dict[str, Any] = {"model": f"{name}/t+{traits}", "max_tokens": 500, "stream": stream}
     caller = Caller(server.url, key)
-    stay, reset = dice.uniform(0.05, 2), dice.random() < 0.5
+    stay, reset = dice.uniform(0.05, 3), dice.random() < 0.5
     headers = {"x-mainspring-feature": mark, "x-mainspring-user": str(number)}
     await caller.send(path, body | {"messages": user(f"{mark} number={number};")}, headers)
+    if number % 5:
+        await happens(lambda: number in arrived, 60)
     await caller.read_for(stay)
     return number, caller.hang_up(reset=reset)
+
+
+async def _look(provider: ProviderServer, mark: str, arrived: set[int]) -> None:
+    """Note the calls that have reached the upstream."""
+    while True:
+        arrived |= {_number(received) for received in provider.requests(mark)}
+        await asyncio.sleep(0.05)
 
 
 def _number(received: Received) -> int:
@@ -101,7 +125,7 @@ async def test_no_further_attempt_after_the_caller_left(
     server: RunningServer, member_key: str, provider: ProviderServer
 ) -> None:
     mark = "left in the first attempt"
-    provider.script("pair-first", "pause=0.5+status=503")
+    provider.script("pair-first", "pause=3+status=503")
     caller = Caller(server.url, member_key)
     await caller.send(
         PATHS["openai"], {"model": "pair", "messages": user(mark)}, {"x-mainspring-feature": "left"}
@@ -109,7 +133,7 @@ async def test_no_further_attempt_after_the_caller_left(
     await asyncio.to_thread(provider.wait, mark, lambda received: True)
     caller.hang_up()
     rows = await asyncio.to_thread(server.wait_rows, 1, feature="left")
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(3.2)
     assert len(provider.requests(mark)) == 1
     assert [attempt["outcome"] for attempt in rows[0]["attempts"]] == ["cancelled"]
 

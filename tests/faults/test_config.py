@@ -14,4 +14,4 @@ def test_good_edits_are_in_force_in_all_workers_and_broken_ones_change_nothing(t
     verdicts = list(drill(2, tmp_path, workers=2))
     print(*verdicts, sep="\n")
     assert all(verdict.good for verdict in verdicts), verdicts
-    assert all(verdict.answered > 50 for verdict in verdicts), "the drill was no load"
+    assert all(verdict.answered > 10 for verdict in verdicts), "the drill was no load"

@@ -35,7 +35,7 @@ def test_postgres_goes_and_comes_back(
         server = start_server(config, database=cluster.url)
         key = server.create_key()
         with httpx2.Client(
-            base_url=server.url, headers={"x-api-key": key}, timeout=30, trust_env=False
+            base_url=server.url, headers={"x-api-key": key}, timeout=120, trust_env=False
         ) as http:
             assert http.post(CHAT, json=BODY).status_code == 200
             cluster.stop()
@@ -55,11 +55,12 @@ def test_postgres_goes_and_comes_back(
 def test_an_answer_waits_for_a_database_that_is_back_in_time(
     start_server: Callable[..., RunningServer], provider: ProviderServer
 ) -> None:
+    config = provider_config(provider.url) + "\n[ledger]\nwait_seconds = 60\n"
     with Cluster.started() as cluster:
-        server = start_server(database=cluster.url)
+        server = start_server(config, database=cluster.url)
         key = server.create_key()
         with httpx2.Client(
-            base_url=server.url, headers={"x-api-key": key}, timeout=30, trust_env=False
+            base_url=server.url, headers={"x-api-key": key}, timeout=120, trust_env=False
         ) as http:
             assert http.post(CHAT, json=BODY).status_code == 200
             cluster.stop()
@@ -111,7 +112,7 @@ def test_sqlite_on_a_full_disk(
         server = start_server(config, database=f"sqlite:///{disk}/mainspring.db")
         key = server.create_key()
         with httpx2.Client(
-            base_url=server.url, headers={"x-api-key": key}, timeout=30, trust_env=False
+            base_url=server.url, headers={"x-api-key": key}, timeout=120, trust_env=False
         ) as http:
             assert http.post(CHAT, json=BODY).status_code == 200
             filler = disk / "filler"
@@ -168,7 +169,7 @@ def _assert_clear_errors(http: httpx2.Client) -> None:
     assert sse(streamed.content)[-1][0] == "error"
 
 
-def _wait_for_recovery(http: httpx2.Client, seconds: float = 15) -> None:
+def _wait_for_recovery(http: httpx2.Client, seconds: float = 60) -> None:
     limit = time.monotonic() + seconds
     while (answer := http.post(CHAT, json=BODY)).status_code != 200:
         assert time.monotonic() < limit, answer.text

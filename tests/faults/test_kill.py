@@ -21,4 +21,4 @@ def test_nothing_is_lost(tmp_path: Path, database: str, rounds: int) -> None:
             verdicts = list(drill(rounds, cluster.url, tmp_path, seconds=(0.5, 1.5), seed=3))
     print(*verdicts, sep="\n")
     assert all(verdict.good for verdict in verdicts), verdicts
-    assert all(verdict.completed > 50 for verdict in verdicts), "the drill was no load"
+    assert all(verdict.completed > 10 for verdict in verdicts), "the drill was no load"

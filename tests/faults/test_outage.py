@@ -20,12 +20,12 @@ async def test_an_outage_goes_by_unnoticed(tmp_path: Path) -> None:
         try:
             await asyncio.to_thread(server.start)
             ways = ["refusal", "hang"]
-            outages = outage_drill.drill(server, first, ways, rate=60, quiet=1, seconds=2.5)
+            outages = outage_drill.drill(server, first, ways, rate=30, quiet=1, seconds=2.5, patience=60)
             seen = [outage async for outage in outages]
         finally:
             server.close()
     print(*seen, sep="\n")
-    assert all(outage.unnoticed for outage in seen), "\n".join(map(str, seen))
+    assert all(outage.failed == 0 and outage.recovered < 60 for outage in seen), "\n".join(map(str, seen))
 
 
 async def test_trouble_is_not_multiplied(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ async def test_trouble_is_not_multiplied(tmp_path: Path) -> None:
         server = RunningServer(tmp_path, retry_drill.config(providers))
         stack.callback(server.close)
         await asyncio.to_thread(server.start)
-        storms = retry_drill.drill(server, providers, rate=60, seconds=2, share=0.3)
+        storms = retry_drill.drill(server, providers, rate=50, seconds=2, share=0.3)
         seen = [storm async for storm in storms]
         print(*seen, sep="\n")
         assert all(storm.contained for storm in seen), "\n".join(map(str, seen))
@@ -46,4 +46,4 @@ async def test_who_left_causes_no_call(tmp_path: Path) -> None:
         server = RunningServer(tmp_path, retry_drill.config(providers))
         stack.callback(server.close)
         await asyncio.to_thread(server.start)
-        assert await retry_drill.leavers(server, providers) == 0
+        assert await retry_drill.leavers(server, providers, pause=3) == 0

@@ -18,6 +18,7 @@ import httpx2
 from tests.support.conversations import user
 from tests.support.server import provider_config
 from tests.support.sockets import Caller
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +42,7 @@ class Answer(NamedTuple):
 def answers(server: RunningServer, key: str, count: int = ENOUGH, **more: Any) -> list[Answer]:
     found = []
     for _ in range(count):
-        connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
         head = {"authorization": f"Bearer {key}", "content-type": "application/json"}
         connection.request("POST", CHAT, json.dumps(BODY | more), head)
         answer = connection.getresponse()
@@ -53,7 +54,7 @@ def answers(server: RunningServer, key: str, count: int = ENOUGH, **more: Any) -
 
 def all_workers(server: RunningServer, count: int) -> None:
     """Until so many have come up."""
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 90
     while True:
         text = httpx2.get(f"{server.url}/metrics", trust_env=False).text
         if text.count("mainspring_open_exchanges{") >= count:
@@ -64,7 +65,7 @@ def all_workers(server: RunningServer, count: int) -> None:
 
 def soon(server: RunningServer, key: str, status: int, **more: Any) -> list[Answer]:
     """Until every worker answers so; returns the answers."""
-    limit = time.monotonic() + 15
+    limit = time.monotonic() + 60
     while True:
         time.sleep(0.5)
         found = answers(server, key, **more)
@@ -76,7 +77,11 @@ def soon(server: RunningServer, key: str, status: int, **more: Any) -> list[Answ
 async def test_four_workers_are_one_server(
     start_server: Callable[..., RunningServer], provider: ProviderServer
 ) -> None:
-    config = provider_config(provider.url).replace("[server]", "[server]\nnotice_seconds = 2")
+    config = (
+        provider_config(provider.url)
+        .replace("[server]", "[server]\nnotice_seconds = 8")
+        .replace("drain_seconds = 5", "drain_seconds = 60")
+    )
     config += "\n[limits]\nrps_per_user = 0\n"
     server = await asyncio.to_thread(start_server, config, workers=4)
     await asyncio.to_thread(all_workers, server, 4)
@@ -98,8 +103,14 @@ def changes_are_in_force_everywhere(server: RunningServer, config: str) -> None:
     soon(server, made["key"], 401)
 
 
+def all_draining(server: RunningServer) -> list[httpx2.Response]:
+    """Some answers about readiness, where none of them says ready; else nothing."""
+    asked = [httpx2.get(f"{server.url}/readyz", trust_env=False) for _ in range(6)]
+    return asked if {answer.status_code for answer in asked} == {503} else []
+
+
 async def readiness_goes_first_and_open_streams_are_drained(server: RunningServer) -> None:
-    stream = {"model": "openai/t+words=40+gap=0.1", "messages": user("hi"), "stream": True}
+    stream = {"model": "openai/t+words=80+gap=0.1", "messages": user("hi"), "stream": True}
     callers = [Caller(server.url, server.admin_key) for _ in range(6)]
     with ExitStack() as stack:
         for caller in callers:
@@ -107,14 +118,10 @@ async def readiness_goes_first_and_open_streams_are_drained(server: RunningServe
             await caller.send(CHAT, stream)
             await caller.read_until(b"w1")
         server.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.3)
-        asked = [
-            await asyncio.to_thread(httpx2.get, f"{server.url}/readyz", trust_env=False) for _ in range(6)
-        ]
-        assert {answer.status_code for answer in asked} == {503}
+        asked = await asyncio.to_thread(until, lambda: all_draining(server), 4)
         assert asked[0].json()["checks"]["serving"] == "draining"
-        late = await asyncio.to_thread(answers, server, server.admin_key, 6)
+        late = await asyncio.to_thread(answers, server, server.admin_key, 2)
         assert {answer.status_code for answer in late} == {200}, "whoever has not heard yet is answered"
         for caller in callers:
             assert b"data: [DONE]" in await caller.read_until(b"0\r\n\r\n")
-    assert await asyncio.to_thread(server.wait, 10) == 0
+    assert await asyncio.to_thread(server.wait, 60) == 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.support.server import RunningServer
 
 #: More examples an operation when there is time: FUZZ_EXAMPLES=500 pytest tests/property
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 
 fuzz = settings(
     max_examples=EXAMPLES,

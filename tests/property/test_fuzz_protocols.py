@@ -215,7 +215,7 @@ def test_documents(http: httpx2.Client, path: str, body: Any) -> None:
     check(path, http.post(path, content=_json(body), headers={"content-type": "application/json"}))
 
 
-@settings(fuzz, max_examples=EXAMPLES * 4)
+@settings(fuzz, max_examples=EXAMPLES * 2)
 @given(path=st.sampled_from(PATHS), body=near_misses)
 def test_near_misses(http: httpx2.Client, path: str, body: Any) -> None:
     check(path, http.post(path, content=_json(body), headers={"content-type": "application/json"}))

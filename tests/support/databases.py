@@ -100,6 +100,6 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """An open database at the newest schema, on SQLite and on Postgres."""
     from mainspring.store import open_database  # noqa: PLC0415 - keeps collection fast
 
-    opened = await open_database(database_url, wait_seconds=5)
+    opened = await open_database(database_url, wait_seconds=60)
     yield opened
     await opened.close()

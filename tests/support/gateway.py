@@ -6,10 +6,12 @@ They are implementations of the ports, not patches: the gateway cannot tell them
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tests.support.waiting import happens
 
 from mainspring.base.errors import AuthenticationFailed, ClientGone, MainspringError, NotFound
 from mainspring.base.settings import Settings
@@ -22,7 +24,7 @@ from mainspring.providers.types import Operation
 from mainspring.web import anthropic, openai
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 
     from mainspring.gateway import Dialect
     from mainspring.ledger.types import Inference, Payload
@@ -41,8 +43,9 @@ DIALECTS: dict[Operation, Dialect] = {
     Operation.COUNT_TOKENS: anthropic.COUNT_TOKENS,
 }
 
-#: One thing that a provider does: bytes are sent, a number is waited for, an error is raised.
-Step = bytes | float | MainspringError
+#: One thing that a provider does: bytes are sent, a number of seconds goes by, an error is raised, or something is waited
+#: for until it is true. What comes after what is said by such waits, and not by seconds, which a busy machine stretches.
+Step = bytes | float | MainspringError | Callable[[], Any]
 
 
 class ScriptedReply:
@@ -65,7 +68,7 @@ class ScriptedReply:
             elif isinstance(step, MainspringError):
                 raise step
             else:
-                await asyncio.sleep(step)
+                await _pause(step)
 
     async def read(self) -> bytes:
         """All of them."""
@@ -87,6 +90,8 @@ class ScriptedProvider(OpenAIProvider):
         self.calls: list[Call] = []
         self.replies: list[ScriptedReply] = []
         self.cancelled = 0
+        #: Calls that ended as an error before their head.
+        self.refusals = 0
         self._scripts = list(scripts)
 
     async def call(self, call: Call) -> Reply:
@@ -97,13 +102,22 @@ class ScriptedProvider(OpenAIProvider):
             while steps and not isinstance(steps[0], bytes):
                 step = steps.pop(0)
                 if isinstance(step, MainspringError):
+                    self.refusals += 1
                     raise step
-                await asyncio.sleep(float(step))
+                assert not isinstance(step, bytes)
+                await _pause(step)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
         self.replies.append(ScriptedReply(steps, stream=call.stream))
         return self.replies[-1]
+
+
+async def _pause(step: float | Callable[[], Any]) -> None:
+    if callable(step):
+        await happens(step)
+    else:
+        await asyncio.sleep(step)
 
 
 class Directory:
@@ -220,6 +234,8 @@ class Bench:
         self.gateway = gateway
         self.ledger = ledger
         self.keys = keys
+        #: What the callers got, in the order in which they asked.
+        self.sinks: list[ListeningSink] = []
 
     def exchange(
         self,
@@ -235,6 +251,7 @@ class Bench:
         if stream:
             document["stream"] = True
         data = msgspec.json.encode(document)
+        self.sinks.append(ListeningSink())
         return Exchange(
             dialect=DIALECTS[operation],
             operation=operation,
@@ -243,13 +260,13 @@ class Bench:
             secret=secret,
             attribution=Attribution(user="ann"),
             pass_headers={},
-            sink=ListeningSink(),
+            sink=self.sinks[-1],
         )
 
     async def ask(self, **options: Any) -> tuple[ListeningSink, Exchange]:
         """Make a request and take it to its end."""
         exchange = self.exchange(**options)
-        await asyncio.wait_for(self.gateway.handle(exchange), 20)
+        await asyncio.wait_for(self.gateway.handle(exchange), 60)
         assert isinstance(exchange.sink, ListeningSink)
         return exchange.sink, exchange
 

@@ -114,7 +114,7 @@ class Load:
         """Begin."""
         self._task = asyncio.create_task(self._run())
 
-    async def stop(self, patience: float = 15) -> None:
+    async def stop(self, patience: float = 60) -> None:
         """Send no more, and wait for the answers."""
         assert self._task is not None
         self._task.cancel()

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import itertools
 import random
-import socket
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.ports import own_port
 from tests.support.provider.behaviour import Behaviour
 from tests.support.provider.http import Connection, Received
 
@@ -33,12 +33,12 @@ class ProviderServer:
     """The server with its script and its memory.
 
     Args:
-        port: 0 takes a free one.
+        port: 0 takes one of its own.
         keep: how many requests it remembers.
     """
 
     def __init__(self, port: int = 0, keep: int = 20_000) -> None:
-        self.port = port
+        self.port = port or own_port()
         self.received: deque[Received] = deque(maxlen=keep)
         #: The keys that it accepts; None accepts every one.
         self.accepts: frozenset[str] | None = None
@@ -72,6 +72,10 @@ class ProviderServer:
         """
         self._script[model].extend(traits)
 
+    def forget(self, model: str) -> None:
+        """Answer a model as its name says again, whatever its script still holds."""
+        self._script.pop(model, None)
+
     def treat(self, key: str, traits: str) -> None:
         """Answer calls with this key in this way, whatever the model; an empty text as for every other key."""
         if traits:
@@ -95,7 +99,7 @@ class ProviderServer:
         return [received for received in list(self.received) if needle in received.body]
 
     def wait(
-        self, mark: str, until: Callable[[Received], bool], *, count: int = 1, seconds: float = 10
+        self, mark: str, until: Callable[[Received], bool], *, count: int = 1, seconds: float = 30
     ) -> list[Received]:
         """Wait until so many requests with a mark fulfil a condition.
 
@@ -115,7 +119,7 @@ class ProviderServer:
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self.serve(ready.set)), daemon=True)
         self._thread.start()
-        if not ready.wait(10):
+        if not ready.wait(60):
             raise RuntimeError("the provider server did not start")
 
     def stop(self) -> None:
@@ -145,7 +149,6 @@ class ProviderServer:
         """Listen, on the same port as before."""
         assert self._loop is not None
         self._server = await self._loop.create_server(self._connect, "127.0.0.1", self.port, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def shut(self) -> None:
         """Listen no more, and break every connection."""
@@ -196,13 +199,6 @@ class _Tracked(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         self._register.discard(self)
         super().connection_lost(exc)
-
-
-def closed_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

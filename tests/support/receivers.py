@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiosmtpd.smtp import Envelope, Session
 
-HANG_SECONDS = 30.0
+HANG_SECONDS = 60.0
 
 
 class Hit(NamedTuple):
@@ -94,7 +94,7 @@ class WebhookReceiver:
         messages = {hit.headers["webhook-id"]: hit.document for hit in self.hits}
         return [alert for message in messages.values() for alert in message["data"]["alerts"]]
 
-    def wait(self, count: int, seconds: float = 15) -> list[Hit]:
+    def wait(self, count: int, seconds: float = 40) -> list[Hit]:
         """Wait for so many requests.
 
         Raises:

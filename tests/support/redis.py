@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.ports import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_START_SECONDS = 10
+_START_SECONDS = 60
 
 
 class RedisServer:
@@ -31,7 +32,7 @@ class RedisServer:
     """
 
     def __init__(self, *options: str) -> None:
-        self.port, self.bus = free_port(), free_port()
+        self.port, self.bus = own_port(), own_port()
         self._options = (*options, "--cluster-port", str(self.bus))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,7 +69,7 @@ class RedisServer:
         """SIGKILL; returns when it is gone."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(30)
 
     def freeze(self) -> None:
         """Let it stand still: connections stay, nothing is answered."""
@@ -86,13 +87,6 @@ class RedisServer:
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             connection.sendall(line.encode())
             return connection.recv(1 << 20).decode("utf-8", "replace")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _program() -> str:

@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from tests.support.provider_server import closed_port
+from tests.support.ports import own_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.provider_server import ProviderServer
 
-START_SECONDS = 30
+START_SECONDS = 90
 
 
 class RunningServer:
@@ -48,7 +47,7 @@ class RunningServer:
     ) -> None:
         self.folder = folder
         self.admin_key = f"ms-{secrets.token_urlsafe(30)}"
-        self.port = _free_port()
+        self.port = own_port()
         self._workers = workers
         kept = {
             name: os.environ[name]
@@ -79,7 +78,7 @@ class RunningServer:
         """An HTTP client that carries the admin key."""
         if self._client is None:
             headers = {"authorization": f"Bearer {self.admin_key}"}
-            self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+            self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
         return self._client
 
     def start(self, *, wait: bool = True) -> None:
@@ -133,9 +132,9 @@ class RunningServer:
 
     def kill(self) -> None:
         """SIGKILL, to the server and its workers and nobody else; returns when they are gone."""
-        self._end(signal.SIGKILL, 10)
+        self._end(signal.SIGKILL, 30)
 
-    def stop(self, seconds: float = 20) -> int:
+    def stop(self, seconds: float = 60) -> int:
         """SIGTERM; returns the exit code. A server that does not stop in time is killed, and that is an error."""
         return self._end(signal.SIGTERM, seconds)
 
@@ -153,7 +152,7 @@ class RunningServer:
         """Run `mainspring` with these arguments beside the server, in its folder and with its environment."""
         command = [sys.executable, "-m", "mainspring", *arguments]
         return subprocess.run(
-            command, cwd=self.folder, env=self._env, capture_output=True, text=True, check=False, timeout=60
+            command, cwd=self.folder, env=self._env, capture_output=True, text=True, check=False, timeout=180
         )
 
     def restart(self) -> None:
@@ -205,7 +204,7 @@ class RunningServer:
             if after is None:
                 return found
 
-    def wait_rows(self, count: int, seconds: float = 10, **filters: str) -> list[dict[str, Any]]:
+    def wait_rows(self, count: int, seconds: float = 30, **filters: str) -> list[dict[str, Any]]:
         """Wait until so many rows fit: what nobody waits for is recorded a moment later.
 
         Raises:
@@ -236,13 +235,7 @@ class RunningServer:
             raise AssertionError(f"the server did not stop within {seconds} s:\n{self.log()}") from None
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def provider_config(provider_url: str, *, first_token: float = 3, idle: float = 3, total: float = 10) -> str:
+def provider_config(provider_url: str, *, first_token: float = 15, idle: float = 4, total: float = 30) -> str:
     """A configuration whose providers are all the scripted one: both wires, chat only, and one that is away."""
     return f"""
 [server]
@@ -250,7 +243,7 @@ keepalive_seconds = 0.25
 drain_seconds = 5
 
 [defaults.timeouts]
-connect = 2
+connect = 10
 first_token = {first_token}
 idle = {idle}
 total = {total}
@@ -276,7 +269,7 @@ operations = ["chat"]
 
 [providers.away]
 api = "openai"
-base_url = "http://127.0.0.1:{closed_port()}/v1"
+base_url = "http://127.0.0.1:{own_port()}/v1"
 api_keys = ["sk-upstream-away"]
 
 [models."openai/priced"]
@@ -299,9 +292,9 @@ targets = ["openai/pair-first", "anthropic/pair-second"]
 [routes.quick]
 targets = ["openai/quick-first", "openai/quick-second"]
 [routes.quick.timeouts]
-first_token = 0.6
-idle = 0.6
-total = 1.5
+first_token = 1.2
+idle = 1.2
+total = 3
 """
 
 

@@ -172,10 +172,10 @@ def test_who_leaves_the_queue_leaves_it_at_once(tenant: Tenant, provider: Provid
             tenant.server.url + "/v1/chat/completions",
             json={"model": MODEL, "max_tokens": 600, "messages": [{"role": "user", "content": crowded.mark}]},
             headers={"authorization": f"Bearer {crowded.key}"},
-            timeout=0.5,
+            timeout=httpx2.Timeout(30, read=1),
             trust_env=False,
         )
-    assert tenant.server.wait_rows(1, 5, tenant=crowded.name, status="error")[0]["status"] == 499
+    assert tenant.server.wait_rows(1, 30, tenant=crowded.name, status="error")[0]["status"] == 499
     assert crowded.ask("openai/free", max_tokens=5).status_code == 200  # its place is free
     assert len(provider.requests(crowded.mark)) == calls + 1
 
@@ -185,7 +185,7 @@ def test_nobody_waits_longer_for_room_than_the_request_has(tenant: Tenant, provi
     began = time.monotonic()
     refused = tenant.ask("brief", max_tokens=600)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("way", ["raised", "deleted"])
@@ -201,7 +201,7 @@ def test_a_queue_ends_when_the_cap_is_raised_or_gone(
     client, path = tenant.server.client, f"/api/v1/budgets/{budget['id']}"
     changed = client.patch(path, json={"usd": 1}) if way == "raised" else client.delete(path)
     assert changed.is_success
-    waiting.join(4)
+    waiting.join(30)
     assert found == [200]
 
 

@@ -281,11 +281,11 @@ def test_wire_10_timeouts_are_apart(http: httpx2.Client, provider: ProviderServe
     provider.script("quick-first", "hang=content+words=9")
     idle = http.post(path, json=ask("quick", stream=True))
     assert "error" in idle.text
-    provider.script("quick-first", "words=100+gap=0.1")
+    provider.script("quick-first", "words=600+gap=0.1")
     started = time.monotonic()
     total = http.post(path, json=ask("quick", stream=True))
     assert "error" in total.text
-    assert time.monotonic() - started < 5, "100 words take ten seconds, the route allows 1.5"
+    assert time.monotonic() - started < 20, "600 words take a minute, the route allows three seconds"
 
 
 @dialects
@@ -297,7 +297,7 @@ def test_wire_10_one_budget_for_all_attempts(
     provider.script("quick-second", "hang=headers")
     started = time.monotonic()
     answer = http.post(path, json=ask("quick", stream=stream))
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 15
     if answer.status_code == 200:
         # A keepalive had to go out, so the error follows in-band.
         assert stream

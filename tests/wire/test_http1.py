@@ -167,14 +167,14 @@ def test_who_closes_its_sending_side_has_left(
     server: RunningServer, member_key: str, provider: ProviderServer, *, stream: bool
 ) -> None:
     mark = f"half closed {stream}"
-    model = "openai/t+words=100+gap=0.1" if stream else "openai/t+silence=8"
+    model = "openai/t+words=600+gap=0.1" if stream else "openai/t+silence=60"
     with wire(server) as caller:
         caller.say(chat(member_key, mark, model, stream=stream))
         provider.wait(mark, lambda _: True)
         time.sleep(0.1)
         caller.socket.shutdown(socket.SHUT_WR)
         caller.rest()
-    provider.wait(mark, lambda received: received.gone_at is not None, seconds=3)
+    provider.wait(mark, lambda received: received.gone_at is not None, seconds=20)
 
 
 def test_pages_get_uploads_and_say_who_asked(server: RunningServer) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import happens
 
 from mainspring.alerts import Alert, AlertFilter, Alerts, Reading, Sources, delivery
 from mainspring.alerts.lease import Lease
@@ -17,7 +17,7 @@ from mainspring.base.settings import AlertsSettings
 from mainspring.base.telemetry import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from tests.support.receivers import WebhookReceiver
     from tests.unit.alerts.conftest import Book
@@ -54,18 +54,6 @@ async def watching(
         await alerts.close()
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    limit = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return found
-        assert time.monotonic() < limit, "it did not come to be in time"
-        await asyncio.sleep(0.05)
-
-
 async def only(alerts: Alerts, **where: Any) -> list[Alert]:
     return (await alerts.list(AlertFilter(**where))).items
 
@@ -75,7 +63,7 @@ async def test_opens_once_stays_and_resolves(
 ) -> None:
     await book.answers(40, errors=20)
     async with watching(database, book, configured(receiver)) as alerts:
-        await until(lambda: receiver.hits)
+        await happens(lambda: receiver.hits)
         (alert,) = await only(alerts)
         assert (alert.rule, alert.subject, alert.value, alert.resolved_us) == ("errors", "", 500_000, None)
         assert alert.summary == "Error rate 50% over 1m (above 5%)"
@@ -84,7 +72,7 @@ async def test_opens_once_stays_and_resolves(
         assert alerts.open_count(None) == 1
         assert alerts.open_count("acme") == 0
         await book.answers(2000)
-        await until(lambda: len(receiver.hits) > 1)
+        await happens(lambda: len(receiver.hits) > 1)
         (alert,) = await only(alerts)
         assert alert.resolution == "good again"
         assert alert.peak == 500_000
@@ -106,7 +94,7 @@ async def test_one_alert_for_each_group(database: Database, book: Book) -> None:
         "slow": {"metric": "latency_p95", "above": "30s"},
     }
     async with watching(database, book, configured(rules=rules)) as alerts:
-        await until(lambda: alerts.counts.open)
+        await happens(lambda: alerts.counts.open)
         found = {(alert.rule, alert.subject): alert for alert in await only(alerts)}
         assert set(found) == {
             ("per", "provider=broken"),
@@ -127,11 +115,11 @@ async def test_fails_some_times_then_is_taken(
     receiver.script.extend([500, (429, {"retry-after": "2"}), 204])
     await book.answers(40, errors=40)
     async with watching(database, book, configured(receiver)) as alerts:
-        hits = await until(lambda: receiver.hits[2:] and receiver.hits)
+        hits = await happens(lambda: receiver.hits[2:] and receiver.hits)
         assert len({hit.headers["webhook-id"] for hit in hits}) == 1
         assert len({hit.body for hit in hits}) == 1
         assert hits[2].at - hits[1].at >= 1.9
-        sent = await until(lambda: _state(alerts, "sent"))
+        sent = await happens(lambda: _state(alerts, "sent"))
         assert (sent.attempts, sent.error) == (3, None)
 
 
@@ -155,8 +143,8 @@ async def test_broken_channel_does_not_block_another(
             "good": {"kind": "webhook", "url": good.url},
         }
         async with watching(database, book, configured(channels=channels)) as alerts:
-            await until(lambda: good.hits, seconds=5)
-            states = await until(lambda: _by_channel(alerts))
+            await happens(lambda: good.hits, seconds=9)
+            states = await happens(lambda: _by_channel(alerts))
             assert states["away"].error == "not reachable"
             assert states["nowhere"].error == "the reference in `url` leads to nothing"
             assert states["hangs"].error is None
@@ -195,8 +183,8 @@ async def test_storm_becomes_few_messages(database: Database, book: Book, receiv
         for number in range(100):
             bad.append(Reading(subject=f"p/{number}", value=1, detail="its breaker is open"))
             await asyncio.sleep(0.03)
-        await until(lambda: alerts.counts.open.get(None) == 100)
-        await until(
+        await happens(lambda: alerts.counts.open.get(None) == 100)
+        await happens(
             lambda: (
                 sum(
                     len(hit.document["data"]["alerts"]) + hit.document["data"]["more"]
@@ -214,20 +202,20 @@ async def test_silence_and_acknowledgement(database: Database, book: Book, recei
         receiver, rules={"health": {"metric": "provider_health", "resolve_after": "0s"}}, remind="60s"
     )
     async with watching(database, book, settings, {"provider_health": lambda: list(bad)}) as alerts:
-        await until(lambda: receiver.hits)
+        await happens(lambda: receiver.hits)
         (alert,) = await only(alerts, state="open")
         first = await alerts.acknowledge(alert.id, who="ann")
         assert (await alerts.acknowledge(alert.id, who="bob")).acknowledged_us == first.acknowledged_us
         silence = await alerts.silence(alert.id, seconds=3600, who="ann")
         assert (silence.rule, silence.subject) == ("health", "p/m")
         bad.clear()
-        await until(lambda: alerts.counts.open == {})
+        await happens(lambda: alerts.counts.open == {})
         bad.append(Reading(subject="p/m", value=1))
-        await until(lambda: alerts.counts.open)
+        await happens(lambda: alerts.counts.open)
         await asyncio.sleep(1)
         assert len(receiver.hits) == 1
         await alerts.silence(alert.id, seconds=0, who="ann")
-        await until(lambda: len(receiver.hits) == 2)
+        await happens(lambda: len(receiver.hits) == 2)
         with pytest.raises(InvalidRequest):
             await alerts.silence(alert.id, seconds=-1, who="ann")
         with pytest.raises(NotFound):
@@ -253,16 +241,16 @@ async def test_worse_is_told_again_and_windows_are_apart(
         receiver, rules={"budgets": {"metric": "budget", "above": 0.5, "resolve_after": "0s"}}
     )
     async with watching(database, book, settings, {"budget": lambda: list(now)}) as alerts:
-        await until(lambda: len(receiver.alerts()) == 1)
+        await happens(lambda: len(receiver.alerts()) == 1)
         await alerts.acknowledge((await only(alerts))[0].id, who="ann")
         now[:] = [at(80, 1, "warning")]
-        await until(lambda: len(receiver.alerts()) == 2)
+        await happens(lambda: len(receiver.alerts()) == 2)
         (alert,) = await only(alerts)
         assert (alert.severity, alert.summary, alert.acknowledged_us) == ("warning", "80%", None)
         now[:] = []
-        await until(lambda: len(receiver.alerts()) == 3)
+        await happens(lambda: len(receiver.alerts()) == 3)
         now[:] = [at(50, 2, "info")]
-        await until(lambda: len(receiver.alerts()) == 4)
+        await happens(lambda: len(receiver.alerts()) == 4)
         assert [each["event"] for each in receiver.alerts()] == ["opened", "raised", "resolved", "opened"]
         assert [each.window_us for each in await only(alerts)] == [2, 1]
 
@@ -273,15 +261,15 @@ async def test_two_processes_one_evaluation_one_delivery(
     await book.answers(40, errors=40)
     settings = configured(receiver)
     async with watching(database, book, settings) as one:
-        await until(lambda: one.watching)
+        await happens(lambda: one.watching)
         async with watching(database, book, settings) as two:
-            await until(lambda: receiver.hits)
+            await happens(lambda: receiver.hits)
             await asyncio.sleep(1.5)
             assert not two.watching
             assert len(receiver.hits) == 1
-            await until(lambda: two.open_count(None) == 1)
+            await happens(lambda: two.open_count(None) == 1)
             await one.close()
-            await until(lambda: two.watching)
+            await happens(lambda: two.watching)
             await asyncio.sleep(1)
             assert len(receiver.hits) == 1
             assert len(await only(two)) == 1
@@ -321,10 +309,10 @@ async def test_message_under_way_at_a_crash_is_sent_again(
     await book.answers(40, errors=40)
     settings = configured(receiver)
     async with watching(database, book, settings):
-        await until(lambda: receiver.hits)
+        await happens(lambda: receiver.hits)
     receiver.always = 204
     async with watching(database, book, settings) as alerts:
-        await until(lambda: _state(alerts, "sent"))
+        await happens(lambda: _state(alerts, "sent"))
     assert len({hit.headers["webhook-id"] for hit in receiver.hits}) == 1
     assert len(receiver.hits) == 2
 
@@ -335,12 +323,12 @@ async def test_rule_and_channel_that_are_gone(
     receiver.always = 503
     await book.answers(40, errors=40)
     async with watching(database, book, configured(receiver)) as alerts:
-        await until(lambda: receiver.hits)
-        await until(lambda: _failing(alerts))
+        await happens(lambda: receiver.hits)
+        await happens(lambda: _failing(alerts))
         alerts.configure(configured(rules={}), Sources(book.ledger, {}))
-        await until(lambda: alerts.counts.open == {})
+        await happens(lambda: alerts.counts.open == {})
         assert (await only(alerts))[0].resolution == "the rule is gone"
-        failed = await until(lambda: _state(alerts, "failed"))
+        failed = await happens(lambda: _state(alerts, "failed"))
         assert failed.error == "the channel is gone from the configuration"
 
 
@@ -352,7 +340,7 @@ async def test_lists_are_paged(database: Database, book: Book) -> None:
     bad = [Reading(subject=f"p/{number}", value=1) for number in range(7)]
     settings = configured(rules={"health": {"metric": "provider_health"}})
     async with watching(database, book, settings, {"provider_health": lambda: list(bad)}) as alerts:
-        await until(lambda: alerts.counts.open.get(None) == 7)
+        await happens(lambda: alerts.counts.open.get(None) == 7)
         seen: list[str] = []
         after = None
         while True:

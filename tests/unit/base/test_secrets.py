@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 from tests.support.vault import TOKEN, VaultServer, vault
+from tests.support.waiting import happens
 
 from mainspring.base.clock import now_us
 from mainspring.base.errors import ConfigError, SecretError, SecretUnavailable
@@ -39,12 +40,6 @@ def at_vault(vault: VaultServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(keeper, "RENEW_SECONDS", 0.2)
-
-
-async def until(condition: Any, seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.01)
 
 
 def test_references() -> None:
@@ -265,15 +260,15 @@ async def test_a_rotation_is_noticed_and_a_source_that_is_away_keeps_the_last_se
         monkeypatch.setenv("ROTATING", "e2")
         file.write_text("f2")
         at_vault.put("secret/a", k="v2")
-        await until(lambda: [secrets.value(r) for r in references] == ["e2", "f2", "v2"])
+        await happens(lambda: [secrets.value(r) for r in references] == ["e2", "f2", "v2"])
         assert set(heard) == set(references)
         at_vault.status = 503
         file.unlink()
-        await until(lambda: secrets.problem(references[1]) and secrets.problem(references[2]))
+        await happens(lambda: secrets.problem(references[1]) and secrets.problem(references[2]))
         assert [secrets.value(reference) for reference in references] == ["e2", "f2", "v2"]
         at_vault.status = 0
         file.write_text("f3")
-        await until(lambda: not secrets.problem(references[1]) and not secrets.problem(references[2]))
+        await happens(lambda: not secrets.problem(references[1]) and not secrets.problem(references[2]))
         assert secrets.value(references[1]) == "f3"
     await secrets.close()
     events = [event["event"] for event in log]
@@ -285,15 +280,16 @@ async def test_a_rotation_is_noticed_and_a_source_that_is_away_keeps_the_last_se
 async def test_a_secret_that_was_refused_is_read_again_at_once_but_not_by_everybody(
     at_vault: VaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "RENEW_SECONDS", 0.3)
+    monkeypatch.setattr(keeper, "RENEW_SECONDS", 0.1)
     at_vault.put("secret/a", k="v1")
     secrets = Secrets(reread_seconds=3600)
     await secrets.load(["vault:secret/a#k"])
     at_vault.put("secret/a", k="v2")
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(0.15)
     await asyncio.gather(*(secrets.renew("vault:secret/a#k") for _ in range(20)))
     assert secrets.value("vault:secret/a#k") == "v2"
     assert len(at_vault.reads) == 2
+    monkeypatch.setattr(keeper, "RENEW_SECONDS", 600)
     at_vault.put("secret/a", k="v3")
     await secrets.renew("vault:secret/a#k")
     assert secrets.value("vault:secret/a#k") == "v2", "it was read a moment ago"
@@ -310,7 +306,7 @@ async def test_one_that_was_away_at_the_start_is_asked_again_soon(at_vault: Vaul
     secrets.start()
     at_vault.put("secret/a", k="v1")
     at_vault.status = 0
-    await until(lambda: secrets.value("vault:secret/a#k") == "v1")
+    await happens(lambda: secrets.value("vault:secret/a#k") == "v1")
     await secrets.close()
     assert threading.active_count() < 50
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tests.support.waiting import happens
 
 from mainspring.base.clock import now_us
 from mainspring.base.errors import BudgetExceeded
@@ -223,9 +224,10 @@ async def test_crossings_are_told_while_they_last(
     (crossing,) = await budgets.crossed()
     assert (crossing.budget, crossing.threshold, crossing.unit) == (made.id, 80, "usd")
     assert (crossing.spent, crossing.cap, crossing.subject) == (850, 1000, "tenant=acme")
-    for _ in range(40):
-        if (await budgets.get(made.id)).crossed:
-            break
-        await asyncio.sleep(0.1)
+
+    async def crossed_now() -> bool:
+        return bool((await budgets.get(made.id)).crossed)
+
+    await happens(crossed_now)
     assert (await budgets.get(made.id)).crossed == (50, 80)
     assert msgspec.to_builtins(crossing)["threshold"] == 80

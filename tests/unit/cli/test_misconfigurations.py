@@ -297,7 +297,7 @@ def test_as_a_process(tmp_path: Path, arguments: list[str]) -> None:
         env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     what = "mainspring.toml, line 5: routes.r.fallback.route: the fallbacks go in a circle, r to s to t to r."

@@ -50,7 +50,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, bytes, Any]:
     return head.encode(), tail.encode(), dict(members)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(bodies(), texts, texts)
 def test_only_the_model_changes(body: tuple[bytes, bytes, Any], old: str, new: str) -> None:
     head, tail, rest = body

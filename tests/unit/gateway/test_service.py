@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.gateway import ANSWER, DONE, HELLO, ROLE, STOP, USAGE, ScriptedProvider, Step, bench
+from tests.support.waiting import happens
 
 from mainspring.base.errors import (
     ContextLengthExceeded,
@@ -202,8 +203,12 @@ async def test_failures_after_content_are_said_in_band(script: list[Step], code:
 
 
 async def test_keepalives_before_the_first_byte_and_between() -> None:
-    script: list[Step] = [0.5, ROLE, HELLO, 0.5, STOP, DONE]
-    async with bench(ScriptedProvider("one", script), server={"keepalive_seconds": 0.15}) as at:
+    def kept(times: int) -> Step:
+        return lambda: at.sinks[0].body.count(b": keepalive\n\n") >= times
+
+    script: list[Step] = [kept(2), ROLE, HELLO, kept(4), STOP, DONE]
+    one = ScriptedProvider("one", script, [0.5, ANSWER])
+    async with bench(one, server={"keepalive_seconds": 0.15}) as at:
         sink, _ = await at.ask(stream=True)
         before, _, after = sink.body.partition(ROLE)
         assert before.count(b": keepalive\n\n") >= 2
@@ -215,14 +220,16 @@ async def test_keepalives_before_the_first_byte_and_between() -> None:
 
 
 async def test_an_error_after_a_keepalive_is_in_band_and_before_it_is_whole() -> None:
-    async with bench(ScriptedProvider("one", [0.4, AWAY]), server={"keepalive_seconds": 0.1}) as at:
+    async with bench(
+        ScriptedProvider("one", [lambda: at.sinks[0].status, AWAY]), server={"keepalive_seconds": 0.1}
+    ) as at:
         sink, _ = await at.ask(stream=True)
         assert sink.status == 200
         assert b'data: {"error"' in sink.body
         assert at.ledger.rows[0].status == 200
-    once: Any = {"server": {"keepalive_seconds": 0.1}, "defaults": {"retry": {"attempts": 1}}}
+    once: Any = {"server": {"keepalive_seconds": 0.7}, "defaults": {"retry": {"attempts": 1}}}
     async with bench(ScriptedProvider("one", [AWAY]), **once) as at:
-        at.ledger.delay = 0.5  # no keepalive may open the stream while the refusal is being recorded
+        at.ledger.delay = 1.2  # no keepalive may open the stream while the refusal is being recorded
         sink, _ = await at.ask(stream=True)
         assert (sink.status, at.ledger.rows[0].status) == (502, 502)
         assert b"keepalive" not in sink.body
@@ -231,11 +238,11 @@ async def test_an_error_after_a_keepalive_is_in_band_and_before_it_is_whole() ->
 @pytest.mark.parametrize(
     ("script", "timeouts", "stream", "status", "words"),
     [
-        ([2.0, HELLO], {"first_token": 0.2}, True, 504, "sent nothing for 0.2 s"),
-        ([ROLE, 2.0, HELLO], {"first_token": 0.2}, True, 504, "sent nothing for 0.2 s"),
-        ([HELLO, 2.0, STOP, DONE], {"idle": 0.2}, True, 200, "went silent for 0.2 s"),
-        ([HELLO, *[0.1, HELLO] * 20, STOP, DONE], {"total": 0.4}, True, 200, "did not finish within 0.4 s"),
-        ([2.0, ANSWER], {"total": 0.3}, False, 504, "did not finish within 0.3 s"),
+        ([120.0, HELLO], {"first_token": 0.2}, True, 504, "sent nothing for 0.2 s"),
+        ([ROLE, 120.0, HELLO], {"first_token": 0.2}, True, 504, "sent nothing for 0.2 s"),
+        ([HELLO, 120.0, STOP, DONE], {"idle": 0.2}, True, 200, "went silent for 0.2 s"),
+        ([HELLO, *[0.1, HELLO] * 600, STOP, DONE], {"total": 0.9}, True, 200, "did not finish within 0.9 s"),
+        ([120.0, ANSWER], {"total": 0.3}, False, 504, "did not finish within 0.3 s"),
     ],
 )
 async def test_timeouts(script: list[Step], timeouts: Any, stream: bool, status: int, words: str) -> None:
@@ -251,28 +258,28 @@ async def test_timeouts(script: list[Step], timeouts: Any, stream: bool, status:
 
 async def test_the_first_token_of_each_target_has_its_own_time() -> None:
     async with bench(
-        ScriptedProvider("one", [5.0]), ScriptedProvider("two", STREAM), timeouts={"first_token": 0.2}
+        ScriptedProvider("one", [120.0]), ScriptedProvider("two", STREAM), timeouts={"first_token": 0.8}
     ) as at:
         sink, _ = await at.ask(stream=True)
         assert (sink.status, sink.headers[b"x-mainspring-provider"]) == (200, b"two")
     async with bench(
-        ScriptedProvider("one", [5.0]), ScriptedProvider("two", STREAM), timeouts={"total": 0.2}
+        ScriptedProvider("one", [120.0]), ScriptedProvider("two", STREAM), timeouts={"total": 0.2}
     ) as at:
         sink, _ = await at.ask(stream=True)
         assert (sink.status, len(at.ledger.rows[0].attempts)) == (504, 1)
 
 
 @pytest.mark.parametrize(
-    ("stream", "script"), [(False, [5.0, ANSWER]), (True, [5.0, HELLO]), (True, [HELLO, 5.0])]
+    ("stream", "script"), [(False, [120.0, ANSWER]), (True, [120.0, HELLO]), (True, [HELLO, 120.0])]
 )
 async def test_a_caller_who_leaves_cancels_everything(stream: bool, script: list[Step]) -> None:
     one, two = ScriptedProvider("one", script), ScriptedProvider("two", STREAM)
     async with bench(one, two) as at:
         exchange = at.exchange(stream=stream)
         task = asyncio.create_task(at.gateway.handle(exchange))
-        await asyncio.sleep(0.2)
+        await happens(lambda: one.calls and (script[0] != HELLO or HELLO in at.sinks[0].body))
         exchange.sink.hang_up()  # type: ignore[attr-defined] # the sink of this bench
-        await asyncio.wait_for(task, 2)
+        await asyncio.wait_for(task, 20)
         assert not two.calls
         assert one.cancelled or one.replies[0].closed
         (row,) = at.ledger.rows
@@ -363,10 +370,10 @@ async def test_tokens_are_counted_where_nobody_else_does() -> None:
 
 
 async def test_a_server_that_stops_records_what_it_had() -> None:
-    async with bench(ScriptedProvider("one", [HELLO, 5.0])) as at:
+    async with bench(ScriptedProvider("one", [HELLO, 120.0])) as at:
         exchange = at.exchange(stream=True)
         task = asyncio.create_task(at.gateway.handle(exchange))
-        await asyncio.sleep(0.1)
+        await happens(lambda: HELLO in at.sinks[0].body)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -397,10 +404,11 @@ async def test_an_interrupt_that_comes_as_the_call_finishes() -> None:
 
 
 async def test_two_who_cancel_at_once() -> None:
-    async with bench(ScriptedProvider("one", [5.0]), ScriptedProvider("two", [ANSWER])) as at:
+    one = ScriptedProvider("one", [120.0])
+    async with bench(one, ScriptedProvider("two", [ANSWER])) as at:
         exchange = at.exchange()
         task = asyncio.create_task(at.gateway.handle(exchange))
-        await asyncio.sleep(0.05)
+        await happens(lambda: one.calls)
         exchange.interrupt(StreamCut("interrupted"))
         task.cancel()  # the process stops in the same moment
         with pytest.raises(asyncio.CancelledError):

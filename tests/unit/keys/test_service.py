@@ -60,10 +60,10 @@ async def test_anything_else_is_not_a_key(ring: KeyRing, secret: str) -> None:
 
 
 async def test_an_expired_key_stops(ring: KeyRing) -> None:
-    key, secret = await ring.create(name="short", expires_us=now_us() + 150_000)
+    key, secret = await ring.create(name="short", expires_us=now_us() + 1_500_000)
     assert ring.check(secret).key_id == key.id
     assert ring.active(key.id) is not None
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(1.5)
     with pytest.raises(AuthenticationFailed, match="expired"):
         ring.check(secret)
     assert ring.active(key.id) is None
@@ -86,16 +86,16 @@ async def test_rotation_overlaps(ring: KeyRing) -> None:
     old, old_secret = await ring.create(
         name="web", tenant="acme", models=["a"], expires_us=now_us() + HOUR_US, settings={"rps": 5}
     )
-    new, new_secret_ = await ring.rotate(old.id, overlap_seconds=0.2)
+    new, new_secret_ = await ring.rotate(old.id, overlap_seconds=1.5)
     assert ring.check(old_secret).key_id == old.id
     assert ring.check(new_secret_).key_id == new.id
     assert (new.name, new.tenant, new.models, new.settings) == ("web", "acme", ["a"], {"rps": 5})
     assert new.expires_us is not None
-    assert abs(new.expires_us - new.created_us - HOUR_US) < 1_000_000, (
+    assert abs(new.expires_us - new.created_us - HOUR_US) < 20_000_000, (
         "it lives as long as the old one was to"
     )
     assert (await ring.get(old.id)).replaced_by == new.id
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.5)
     with pytest.raises(AuthenticationFailed, match="rotated"):
         ring.check(old_secret)
     assert ring.check(new_secret_).key_id == new.id
@@ -113,8 +113,8 @@ async def test_only_a_living_key_can_be_rotated(ring: KeyRing) -> None:
     await ring.revoke(revoked.id)
     rotated, _ = await ring.create(name="b")
     await ring.rotate(rotated.id)
-    expired, _ = await ring.create(name="c", expires_us=now_us() + 10_000)
-    await asyncio.sleep(0.02)
+    expired, _ = await ring.create(name="c", expires_us=now_us() + 500_000)
+    await asyncio.sleep(0.5)
     for key in (revoked, rotated, expired):
         with pytest.raises(Conflict):
             await ring.rotate(key.id)

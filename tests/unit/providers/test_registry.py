@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.loopback import loopback, response
+from tests.support.waiting import happens
 
 from mainspring.base.errors import ConfigError, NotFound
 from mainspring.base.secrets import Secrets
@@ -149,11 +150,11 @@ def test_prices_hold_only_where_the_known_name_is_the_known_provider(monkeypatch
 
 
 async def test_a_silent_provider_does_not_hide_the_models_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mainspring.providers.registry._LIST_SECONDS", 0.3)
+    monkeypatch.setattr("mainspring.providers.registry._LIST_SECONDS", 1)
 
     async def silent(visit: Any) -> None:
         await visit.request()
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
 
     async def telling(visit: Any) -> None:
         await visit.request()
@@ -187,8 +188,6 @@ async def test_a_provider_whose_key_comes_later_tells_of_its_models_then(
         assert not asked
         monkeypatch.setenv("LATE_KEY", "sk-late")
         await secrets.reread()
-        async with asyncio.timeout(5):
-            while "late/a" not in providers.models():  # noqa: ASYNC110 - what is waited for has no event
-                await asyncio.sleep(0.01)
+        await happens(lambda: "late/a" in providers.models())
         assert asked == [True]
         await providers.close()

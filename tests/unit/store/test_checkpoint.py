@@ -41,7 +41,7 @@ def raw(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while not true():
         assert time.monotonic() < limit
         time.sleep(0.01)

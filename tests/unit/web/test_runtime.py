@@ -175,7 +175,7 @@ async def test_exchanges_under_way_finish_where_they_began(folder: Path) -> None
     async with loopback(slow) as old, loopback(answering) as new, running(write(folder, old.port)) as runtime:
         before = runtime.gateway
         asking = asyncio.create_task(ask(runtime, "first"))
-        await asyncio.wait_for(begun.wait(), 5)
+        await asyncio.wait_for(begun.wait(), 30)
         write(folder, new.port)
         assert await runtime.reload()
         assert runtime.gateway is not before
@@ -187,9 +187,12 @@ async def test_exchanges_under_way_finish_where_they_began(folder: Path) -> None
 
 
 async def test_closing_while_an_old_gateway_is_still_at_work_closes_both(folder: Path) -> None:
+    begun = asyncio.Event()
+
     async def silent(visit: Visit) -> None:
         while request := await visit.request():
             if b"POST" in request:
+                begun.set()
                 await old.until_gone(visit)
             else:
                 await visit.send(response(b'{"data":[]}'))
@@ -197,10 +200,10 @@ async def test_closing_while_an_old_gateway_is_still_at_work_closes_both(folder:
     async with loopback(silent) as old, loopback(answering) as new:
         async with running(write(folder, old.port)) as runtime:
             asking = asyncio.create_task(ask(runtime, "first"))
-            await asyncio.sleep(0.3)
+            await asyncio.wait_for(begun.wait(), 30)
             write(folder, new.port)
             assert await runtime.reload()
-        await asyncio.wait_for(old.gone.wait(), 5)
+        await asyncio.wait_for(old.gone.wait(), 30)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
 

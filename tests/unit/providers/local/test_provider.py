@@ -78,11 +78,11 @@ async def events(reply: Reply) -> list[dict[str, Any]]:
 
 
 async def free_after(provider: LocalProvider) -> float:
-    """Seconds until the engine takes the next request."""
-    since = time.monotonic()
-    reply = await asyncio.wait_for(provider.call(call(max_tokens=1)), 30)
+    """How much the engine computes until it has taken the next request, in seconds of a processor of its own."""
+    since = computed()
+    reply = await asyncio.wait_for(provider.call(call(max_tokens=1)), 120)
     reply.close()
-    return time.monotonic() - since
+    return computed() - since
 
 
 async def test_a_whole_answer(local: LocalProvider) -> None:
@@ -220,7 +220,7 @@ async def test_who_leaves_frees_the_engine(local: LocalProvider, messages: list[
     assert not reading.done()
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    # The whole answer would take many seconds; the bound is loose because the machine may be busy.
+    # The whole answer would take many.
     assert await free_after(local) < 5
     reply.close()
     reply.close()
@@ -232,7 +232,7 @@ async def test_closing_ends_a_stream_that_someone_still_reads(local: LocalProvid
     await asyncio.sleep(0.3)
     reply.close()
     with pytest.raises(StreamCut):
-        await asyncio.wait_for(reading, 5)
+        await asyncio.wait_for(reading, 60)
 
 
 async def test_more_than_the_line_holds_is_refused(local: LocalProvider) -> None:
@@ -286,7 +286,7 @@ asyncio.run(main())
         engine = int(parent.stdout.readline())
         assert is_running(engine)
         parent.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while is_running(engine):
         assert time.monotonic() < deadline, "the engine is still running"
         time.sleep(0.05)
@@ -341,6 +341,12 @@ def test_a_hub_model_is_known_by_its_prefix(tmp_path: Path) -> None:
 def kill_engines() -> None:
     for process in children():
         os.kill(process, signal.SIGKILL)
+
+
+def computed() -> float:
+    """Processor seconds of the engines so far; a busy machine does not change them much."""
+    times = [psutil.Process(process).cpu_times() for process in children()]
+    return sum(each.user + each.system for each in times)
 
 
 def children() -> list[int]:

@@ -94,7 +94,7 @@ class Caller:
 
     async def hear(self, mark: bytes) -> bytes:
         """Everything up to a mark."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.reader.readuntil(mark)
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
@@ -103,18 +103,18 @@ class Caller:
         headers = dict(line.split(": ", 1) for line in head[1:] if line)
         body = b""
         if "content-length" in headers:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 body = await self.reader.readexactly(int(headers["content-length"]))
         elif "transfer-encoding" in headers:
             while size := int(await self.hear(b"\r\n"), 16):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     body += (await self.reader.readexactly(size + 2))[:-2]
             await self.hear(b"\r\n")
         return int(head[0].split(" ")[1]), headers, body
 
     async def rest(self) -> bytes:
         """Everything until the other side closes."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.reader.read()
 
 
@@ -137,7 +137,7 @@ class Place:
 
     async def settled(self) -> None:
         """Wait until nobody is connected and nothing is under way."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.state.connections or self.state.tasks:  # noqa: ASYNC110 - uvicorn's sets have no event
                 await asyncio.sleep(0.005)
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import happens
 
 if TYPE_CHECKING:
     from tests.unit.web.http1.conftest import Place
@@ -43,6 +44,7 @@ async def test_pipelined_requests_are_answered_one_at_a_time_and_in_order(place:
     requests = [b"POST /v1/%d HTTP/1.1\r\ncontent-length: 1\r\n\r\n%d" % (n, n) for n in range(5)]
     async with place.caller() as caller:
         await caller.say(b"".join(requests[:4]) + requests[4][:30], requests[4][30:])
+        await happens(lambda: place.service.asked)
         await asyncio.sleep(0.05)
         assert place.service.asked == [(b"POST", "/v1/0", b"0")]
         place.service.gate.set()
