@@ -25,8 +25,9 @@ FILE_LINES = 400
 TEST_FILE_LINES = 500
 FUNCTION_LINES = 80
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
-#: Where SQL may be written, outside the room that holds the databases.
-SQL_MODULES = {"queries.py", "tables.py"}
+#: Where SQL may be written, outside the room that holds the databases: modules or packages of these names.
+SQL_MODULES = {"queries", "tables"}
+SQL = re.compile(r"\s*(SELECT\s|INSERT INTO\s|UPDATE \w+ SET\s|DELETE FROM\s|WITH \w+ AS\s)")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 EXPLAINED = re.compile(
@@ -167,10 +168,10 @@ def test_exceptions_to_the_rules_say_why() -> None:
 
 
 def test_sql_is_written_where_it_belongs() -> None:
-    """Only the store, and modules called `queries` or `tables`, use the SQL toolkit or a database driver."""
+    """Only the store, and what is called `queries` or `tables`, holds statements or uses a driver of a database."""
     astray = []
     for path in MODULES:
-        if path.name in SQL_MODULES or path.relative_to(SOURCE).parts[0] == "store":
+        if SQL_MODULES & {path.stem, path.parent.name} or path.relative_to(SOURCE).parts[0] == "store":
             continue
         tree = parse(path)
         typing_only = {
@@ -180,6 +181,8 @@ def test_sql_is_written_where_it_belongs() -> None:
             for inner in ast.walk(node)
         }
         for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
+                astray.append(f"{relative(path)}:{node.lineno}")
             if id(node) in typing_only or not isinstance(node, ast.Import | ast.ImportFrom):
                 continue
             modules = (

@@ -23,7 +23,7 @@ def tree(kind: type[MainspringError] = MainspringError) -> list[type[MainspringE
     below = [
         found
         for child in kind.__subclasses__()
-        if child.__module__ == errors.__name__
+        if child.__module__.startswith(errors.__name__)
         for found in tree(child)
     ]
     return [kind, *below]

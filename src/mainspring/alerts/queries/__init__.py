@@ -1,0 +1,65 @@
+"""Every statement about alerts. Each function takes an open connection and leaves the transaction to its caller."""
+
+from __future__ import annotations
+
+from mainspring.alerts.queries.holder import beat, give_up_lease, lease, make_lease, take_lease
+from mainspring.alerts.queries.messages import (
+    abandon,
+    add_delivery,
+    claim,
+    deliveries,
+    due,
+    extend,
+    gathering,
+    last_sent,
+    mention,
+    next_retry,
+    release,
+    settle,
+    taken,
+)
+from mainspring.alerts.queries.states import (
+    acknowledge,
+    add,
+    counts,
+    forget,
+    get,
+    open_alerts,
+    page,
+    silence,
+    silences,
+    unacknowledge,
+    update,
+)
+
+__all__ = [
+    "abandon",
+    "acknowledge",
+    "add",
+    "add_delivery",
+    "beat",
+    "claim",
+    "counts",
+    "deliveries",
+    "due",
+    "extend",
+    "forget",
+    "gathering",
+    "get",
+    "give_up_lease",
+    "last_sent",
+    "lease",
+    "make_lease",
+    "mention",
+    "next_retry",
+    "open_alerts",
+    "page",
+    "release",
+    "settle",
+    "silence",
+    "silences",
+    "take_lease",
+    "taken",
+    "unacknowledge",
+    "update",
+]
