@@ -39,21 +39,19 @@ def _answers(served: str, date: str) -> Iterator[str]:
         server.server_close()
 
 
-NOW = formatdate(usegmt=True)
-
-
 @pytest.mark.parametrize(
-    ("path", "date", "expected"),
+    ("path", "clock", "expected"),
     [
-        ("/v1", NOW, (True, False, "answers")),
-        ("", NOW, (False, False, "answers, but not there: its API is below /v1")),
-        ("/v1", formatdate(0, usegmt=True), (True, True, "minutes ahead of its own")),
-        ("/v2", NOW, (True, False, "answers, but lists no models")),
+        ("/v1", "right", (True, False, "answers")),
+        ("", "right", (False, False, "answers, but not there: its API is below /v1")),
+        ("/v1", "of 1970", (True, True, "minutes ahead of its own")),
+        ("/v2", "right", (True, False, "answers, but lists no models")),
     ],
 )
 def test_providers(
-    mainspring: Callable[..., Any], tmp_path: Path, path: str, date: str, expected: tuple[bool, bool, str]
+    mainspring: Callable[..., Any], tmp_path: Path, path: str, clock: str, expected: tuple[bool, bool, str]
 ) -> None:
+    date = formatdate(0 if clock == "of 1970" else None, usegmt=True)
     with _answers("/v1/models", date) as url:
         (tmp_path / "mainspring.toml").write_text(f"[providers.p]\nbase_url = '{url}{path}'\n")
         found = next(i for i in mainspring("check", "--json").json["items"] if i["subject"] == "provider p")
@@ -62,7 +60,7 @@ def test_providers(
 
 
 def test_https_where_nobody_speaks_it(mainspring: Callable[..., Any], tmp_path: Path) -> None:
-    with _answers("/v1/models", NOW) as url:
+    with _answers("/v1/models", formatdate(usegmt=True)) as url:
         address = url.replace("http://", "https://")
         (tmp_path / "mainspring.toml").write_text(f"[providers.p]\nbase_url = '{address}/v1'\n")
         found = next(i for i in mainspring("check", "--json").json["items"] if i["subject"] == "provider p")
