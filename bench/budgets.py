@@ -35,7 +35,7 @@ async def measure(budgets: Budgets) -> float:
     for _ in range(REQUESTS):
         charge = budgets.open(SUBJECT, now)
         if charge is not None:
-            await charge.cover("p", "m", bounds_of(Operation.CHAT, BODY, SAID), RATES)
+            await charge.cover("p", "m", bounds_of(Operation.CHAT, BODY, SAID, has_parts=False), RATES)
         if charge is not None or budgets.concerns(SUBJECT, now):
             budgets.committed(budgets.settle(SUBJECT, now, charge, {"p/m": (10, 10)}))
     return (time.process_time() - began) / REQUESTS * 1e6

@@ -12,7 +12,7 @@ from mainspring.budgets.holders import lasting
 from mainspring.budgets.refusals import exceeded, unknown_price
 
 if TYPE_CHECKING:
-    from mainspring.budgets.entry import Entry
+    from mainspring.budgets.entry import Entry, Index
     from mainspring.budgets.lease import Lease
     from mainspring.budgets.service import Budgets
     from mainspring.keys.types import Subject
@@ -82,12 +82,14 @@ class Charge:
         entries: the budgets that are about it, whichever model it goes to.
     """
 
-    __slots__ = ("_budgets", "_entries", "_time_us", "holds", "subject")
+    __slots__ = ("_budgets", "_entries", "_index", "holds", "subject", "time_us")
 
     def __init__(self, budgets: Budgets, subject: Subject, time_us: int, entries: list[Entry]) -> None:
         self._budgets = budgets
         self._entries = entries
-        self._time_us = time_us
+        #: Where the entries were found.
+        self._index = budgets.index
+        self.time_us = time_us
         self.subject = subject
         self.holds: list[Hold] = []
 
@@ -120,12 +122,13 @@ class Charge:
             StoreUnavailable: more must be asked for, and the database does not answer.
         """
         budgets = self._budgets
-        if budgets.is_stale(self._time_us):
+        if budgets.is_stale(self.time_us):
             await budgets.catch_up()
-            self._entries = budgets.index.about(self.subject, self._time_us)
+            self._index = budgets.index
+            self._entries = self._index.about(self.subject, self.time_us)
         entries = self._entries
         if budgets.index.models:
-            entries = entries + budgets.index.about_model(f"{provider}/{model}", self.subject, self._time_us)
+            entries = entries + budgets.index.about_model(f"{provider}/{model}", self.subject, self.time_us)
         if not entries:
             return None
         if (rates is None or (bounds.answers and rates[0].output is None)) and any(
@@ -133,8 +136,7 @@ class Charge:
         ):
             raise unknown_price(provider, model, entries)
         leases = [
-            (entry, entry.lease(entry.span(self._time_us).room_us, budgets.lender.leases))
-            for entry in entries
+            (entry, entry.lease(entry.span(self.time_us).room_us, budgets.lender.leases)) for entry in entries
         ]
         correction = budgets.learned.correction(provider, model)
         if lasting() >= budgets.lender.fence and budgets.lender.holds:
@@ -159,6 +161,10 @@ class Charge:
             may_be_shorter = False
         self.holds.append(hold)
         return limit
+
+    def about(self, index: Index) -> list[Entry]:
+        """The budgets about the request, whichever model it goes to, by what is known now."""
+        return self._entries if index is self._index else index.about(self.subject, self.time_us)
 
     def free(self, provider: str, model: str) -> None:
         """Release the oldest reservation for a call to this model, which is known to have used nothing."""
@@ -202,7 +208,7 @@ class Charge:
                 asked += 1
                 await self._budgets.lender.more(lease, nusd, tokens)
             elif now >= deadline or _never(entry, nusd, tokens):
-                raise await exceeded(self._budgets, entry, self._time_us, nusd, tokens)
+                raise await exceeded(self._budgets, entry, self.time_us, nusd, tokens)
             else:
                 await asyncio.sleep(min(_QUEUE_STEP, deadline - now))
                 asked = 0

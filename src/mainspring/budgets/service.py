@@ -112,7 +112,7 @@ class Budgets(Book):
         index = self.index
         counters: list[Counter] = []
         holder = self.lender.holder.id
-        for entry, nusd, tokens in settling.concerned(index, subject, time_us, shares):
+        for entry, nusd, tokens in settling.concerned(index, subject, time_us, shares, charge):
             span, budget = entry.span(time_us), entry.budget
             counters.append((SPENT, (budget.id, span.bucket_us, nusd, tokens, 1)))
             amounts = entry.amounts(nusd, tokens)

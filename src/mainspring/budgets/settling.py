@@ -15,6 +15,7 @@ from mainspring.budgets.windows import span
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mainspring.budgets.charge import Charge
     from mainspring.budgets.types import Budget
     from mainspring.keys.types import Subject
     from mainspring.store.types import Connection, Sheet
@@ -32,15 +33,18 @@ def total(shares: Shares) -> tuple[int, int]:
     return sum(nusd for nusd, _ in shares.values()), sum(tokens for _, tokens in shares.values())
 
 
-def concerned(index: Index, subject: Subject, time_us: int, shares: Shares) -> list[tuple[Entry, int, int]]:
-    """The budgets that count a row, and how much."""
+def concerned(
+    index: Index, subject: Subject, time_us: int, shares: Shares, charge: Charge | None = None
+) -> list[tuple[Entry, int, int]]:
+    """The budgets that count a row, and how much. A charge has found most of them already."""
     if len(shares) == 1:
         ((nusd, tokens),) = shares.values()
     else:
         nusd, tokens = total(shares)
     if not nusd and not tokens:
         return []
-    found = [(entry, nusd, tokens) for entry in index.about(subject, time_us)]
+    about = index.about(subject, time_us) if charge is None else charge.about(index)
+    found = [(entry, nusd, tokens) for entry in about]
     if index.models:
         for name, (part, part_tokens) in shares.items():
             if part or part_tokens:

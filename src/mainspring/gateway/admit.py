@@ -64,7 +64,7 @@ def release(exchange: Exchange, limits: Limits | None, row: Inference) -> None:
         output = row.output_tokens + row.reasoning_tokens
         grant.settle(prompt + output)
         if row.usage_source == "provider" and row.error is None:
-            size = None if b"base64" in exchange.body else len(exchange.body)
+            size = None if _has_data(exchange) else len(exchange.body)
             limits.usual.learn(exchange.envelope.model, size=size, prompt=prompt, output=output)
     grant.release()
 
@@ -75,13 +75,17 @@ def _estimate(exchange: Exchange, usual: Usual) -> int:
     if operation is Operation.COUNT_TOKENS:
         return 0
     model = exchange.envelope.model
-    letters = b"base64" not in body  # images and files are not charged by their letters
-    prompt = usual.prompt(model, len(body)) if letters else estimate_request(operation, body)
+    prompt = estimate_request(operation, body) if _has_data(exchange) else usual.prompt(model, len(body))
     if operation in _WITHOUT_OUTPUT:
         return prompt
     said = exchange.envelope
     most = _count(said.max_completion_tokens) or _count(said.max_tokens) or _count(said.max_output_tokens)
     return prompt + usual.output(model, most) * (_count(said.n) or 1)
+
+
+def _has_data(exchange: Exchange) -> bool:
+    """Whether there are pictures or files, which are not charged by their letters."""
+    return exchange.has_parts and b"base64" in exchange.body
 
 
 def _count(value: Any) -> int | None:

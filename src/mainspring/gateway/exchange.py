@@ -81,6 +81,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_has_parts",
         "answer",
         "attempt",
         "attempts",
@@ -154,6 +155,7 @@ class Exchange:
         self.attribution = attribution
         self.pass_headers = pass_headers
         self.sink = sink
+        self._has_parts: bool | None = None
         self.stream = bool(envelope.stream) and operation not in _NEVER_STREAMED
         # authenticate
         self.principal: Principal | None = None
@@ -208,6 +210,13 @@ class Exchange:
         self.left: ClientGone | None = None
         #: The attempts, while they wait for a target and there is another.
         self.waiting: Attempts[Any] | None = None
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the body may hold more than texts: pictures, files, tools, marks for a cache. All of these have a type."""
+        if self._has_parts is None:
+            self._has_parts = b'"type"' in self.body
+        return self._has_parts
 
     def interrupt(self, reason: MainspringError) -> None:
         """Stop waiting for the upstream because of `reason`. Without effect where nothing may be interrupted."""

@@ -86,7 +86,7 @@ class Purse:
         subject, cover, budgets = exchange.subject, exchange.cover, self.budgets
         if subject is None or (cover is None and budgets.has_none(exchange.received_us)):
             return []
-        time_us = _time_us(exchange.id)
+        time_us = _time_us(exchange.id) if cover is None else cover.charge.time_us
         if cover is None and not budgets.is_stale(time_us) and not budgets.concerns(subject, time_us):
             return []
         shares = _shares(exchange, row)
@@ -139,7 +139,9 @@ class Cover:
                 self.charge.free(attempt.provider, attempt.model)
         purse, base = self.purse, self._base
         if base is None:
-            base = self._base = bounds_of(exchange.operation, exchange.body, exchange.envelope)
+            base = self._base = bounds_of(
+                exchange.operation, exchange.body, exchange.envelope, has_parts=exchange.has_parts
+            )
         if base.output is None and base.answers:
             base = base._replace(maximum=purse.most_output(target))
         if exchange.operation is Operation.RESPONSES and _is_continued(exchange.body):
@@ -252,9 +254,11 @@ def _shares(exchange: Exchange, row: Inference) -> Shares:
     return shares
 
 
-def bounds_of(operation: Operation, body: bytes, said: Envelope) -> Bounds:
-    """The bounds of a request, whoever answers it."""
-    prompt = _most_prompt(operation, body)
+def bounds_of(operation: Operation, body: bytes, said: Envelope, *, has_parts: bool) -> Bounds:
+    """The bounds of a request, whoever answers it. `has_parts` is that of the exchange."""
+    prompt = _most_prompt(operation, body, has_parts=has_parts)
+    if len(said.tools) or len(said.functions):
+        prompt += _TOOLS
     if operation is Operation.EMBEDDINGS:
         return Bounds(prompt, 0, answers=False)
     most = 0
@@ -266,14 +270,12 @@ def bounds_of(operation: Operation, body: bytes, said: Envelope) -> Bounds:
     for number in (said.n, said.best_of):
         if number is not None and choices < (asked := _number(number)) <= _MOST:
             choices = asked
-    return Bounds(prompt, most or None, None, choices, b'"cache_control"' in body)
+    return Bounds(prompt, most or None, None, choices, has_parts and b'"cache_control"' in body)
 
 
-def _most_prompt(operation: Operation, body: bytes) -> int:
+def _most_prompt(operation: Operation, body: bytes, *, has_parts: bool) -> int:
     prompt = len(body) + _TEMPLATE
-    if b'"tools"' in body or b'"functions"' in body:
-        prompt += _TOOLS
-    if b'"type"' in body:  # else there are only texts
+    if has_parts:
         for word in _MEDIA:
             if word in body:
                 prompt += body.count(word) * _MEDIUM

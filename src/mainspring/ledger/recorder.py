@@ -101,13 +101,16 @@ def _sums(connection: Connection, items: Sequence[Record]) -> list[tuple[Sheet, 
         if not counters:
             continue
         for sheet, row in counters(connection) if callable(counters) else counters:
-            _, sums = sheets.setdefault(sheet.name, (sheet, {}))
-            key = tuple(row[: sheet.keys])
+            known = sheets.get(sheet.name)
+            if known is None:
+                known = sheets[sheet.name] = sheet, {}
+            sums, keys = known[1], sheet.keys
+            key = row[:keys]
             sum_ = sums.get(key)
             if sum_ is None:
                 sums[key] = list(row)
             else:
-                for index in range(sheet.keys, len(row)):
+                for index in range(keys, len(row)):
                     sum_[index] += row[index]
     return [(sheet, [sums[key] for key in sorted(sums)]) for _, (sheet, sums) in sorted(sheets.items())]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from mainspring.store.shared import Allowance
+from mainspring.store.shared import Allowance, Ask
 
 if TYPE_CHECKING:
     from mainspring.base.settings import LimitsSettings
@@ -17,8 +17,12 @@ Scope = Literal["user", "key", "tenant", "feature"]
 SCOPES: tuple[Scope, ...] = ("user", "key", "tenant", "feature")
 _SECOND_US = 1_000_000
 _MINUTE_US = 60_000_000
-#: Own limits of keys that are kept ready; callers do not choose them, so that there are few.
-_MOST_OWN = 10_000
+#: Subjects whose limits are kept ready. Callers choose the names of users, so there is an end to it.
+_MOST_KNOWN = 2_000
+#: Where headers tell of a kind; of places held nowhere.
+_PLACES: dict[Kind, int] = {"requests": 0, "tokens": 1, "concurrency": -1}
+#: How the meter of a kind is called, so that one subject's are apart.
+_LETTERS = {"requests": "r", "tokens": "t", "concurrency": "c"}
 #: Stands between the parts of a key; no name has it, but for users, who stand last.
 SEPARATOR = "\x1f"
 
@@ -32,6 +36,7 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
         limit: requests a second, tokens a minute, or requests at once.
         allowance: the same for a meter.
         name: of the setting.
+        place: where headers tell of it: 0 with requests, 1 with tokens, -1 nowhere.
         most: the capacity as headers tell it.
     """
 
@@ -40,6 +45,7 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
     limit: float
     allowance: Allowance
     name: str
+    place: int
     most: bytes
 
     @property
@@ -55,53 +61,61 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
         return f"{self.limit:,.10g} {what} for each {self.scope}"
 
 
+class About(NamedTuple):
+    """The limits that a subject is under, and what is asked of their meters: one ask for each rule.
+
+    Attributes:
+        rules: the limits.
+        asks: what a request asks; of tokens nothing yet, since each has its own number.
+        tokens: which of them are about tokens.
+    """
+
+    rules: tuple[Rule, ...]
+    asks: tuple[Ask, ...]
+    tokens: tuple[int, ...]
+
+
 class Rules:
     """The limits of one configuration."""
 
     def __init__(self, settings: LimitsSettings) -> None:
         self._settings = settings
         self._of: dict[Scope, tuple[Rule, ...]] = {scope: self._configured(scope) for scope in SCOPES}
-        self._user, self._key = self._of["user"], self._of["key"]
-        self._tenant, self._feature = self._of["tenant"], self._of["feature"]
-        every = self.all()
-        #: The one limit that there is, where it is the usual one: then nobody has to look for others.
-        self.only: Rule | None = every[0] if len(every) == 1 and every[0].name == "rps_per_user" else None
-        self._own: dict[tuple[float | None, int | None, int | None], tuple[Rule, ...]] = {}
+        self._known: dict[Subject, About] = {}
 
     def all(self) -> list[Rule]:
         """Every configured limit."""
         return [rule for rules in self._of.values() for rule in rules]
 
-    def about(self, subject: Subject) -> list[tuple[Rule, str]]:
-        """The limits that a subject is under, each with the name of its meter."""
-        found: list[tuple[Rule, str]] = []
-        if self._user and subject.user is not None:
-            name = f"u{subject.tenant}{SEPARATOR}{subject.user}"
-            found = [(rule, name) for rule in self._user]
-        own = (
-            subject.rps is not None
-            or subject.tokens_per_minute is not None
-            or subject.concurrency is not None
-        )
-        if own or self._key:
-            key = f"k{subject.origin or subject.key_id}"  # a key that was rotated is the same one
-            found += [(rule, key) for rule in (self._own_of(subject) if own else self._key)]
-        if self._tenant:
-            found += [(rule, f"t{subject.tenant}") for rule in self._tenant]
-        if self._feature and subject.feature is not None:
-            name = f"f{subject.tenant}{SEPARATOR}{subject.feature}"
-            found += [(rule, name) for rule in self._feature]
+    def about(self, subject: Subject) -> About:
+        """The limits that a subject is under."""
+        found = self._known.get(subject)
+        if found is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            found = self._known[subject] = self._look_up(subject)
         return found
 
-    def _own_of(self, subject: Subject) -> tuple[Rule, ...]:
-        """The limits of a key that has some of its own; for the rest those of all keys hold."""
-        wanted = (subject.rps, subject.tokens_per_minute, subject.concurrency)
-        found = self._own.get(wanted)
-        if found is None:
-            if len(self._own) >= _MOST_OWN:
-                self._own.clear()
-            found = self._own[wanted] = self._rules("key", *wanted)
-        return found
+    def _look_up(self, subject: Subject) -> About:
+        tenant = subject.tenant
+        found: list[tuple[Rule, str]] = []
+        if subject.user is not None:
+            found += [(rule, f"u{tenant}{SEPARATOR}{subject.user}") for rule in self._of["user"]]
+        key = f"k{subject.origin or subject.key_id}"  # a key that was rotated is the same one
+        found += [(rule, key) for rule in self._of_key(subject)]
+        found += [(rule, f"t{tenant}") for rule in self._of["tenant"]]
+        if subject.feature is not None:
+            found += [(rule, f"f{tenant}{SEPARATOR}{subject.feature}") for rule in self._of["feature"]]
+        return About(
+            tuple(rule for rule, _ in found),
+            tuple(_ask(rule, name) for rule, name in found),
+            tuple(index for index, (rule, _) in enumerate(found) if rule.kind == "tokens"),
+        )
+
+    def _of_key(self, subject: Subject) -> tuple[Rule, ...]:
+        """The limits of a key; where it has none of its own, those of all keys."""
+        own = subject.rps, subject.tokens_per_minute, subject.concurrency
+        return self._of["key"] if own == (None, None, None) else self._rules("key", *own)
 
     def _configured(self, scope: Scope) -> tuple[Rule, ...]:
         return self._rules(scope, None, None, None)
@@ -121,7 +135,9 @@ class Rules:
             limit: float = getattr(settings, name) if own is None else own
             if limit:
                 allowance = self._allowance(kind, limit)
-                found.append(Rule(kind, scope, limit, allowance, name, b"%d" % allowance.capacity))
+                found.append(
+                    Rule(kind, scope, limit, allowance, name, _PLACES[kind], b"%d" % allowance.capacity)
+                )
         return tuple(found)
 
     def _allowance(self, kind: Kind, limit: float) -> Allowance:
@@ -131,3 +147,8 @@ class Rules:
         if kind == "tokens":
             return Allowance(_MINUTE_US / limit, max(1.0, limit / 60 * settings.tokens_burst_seconds))
         return Allowance(_SECOND_US, limit, drains=False)
+
+
+def _ask(rule: Rule, name: str) -> Ask:
+    key, kind = _LETTERS[rule.kind] + name, rule.kind
+    return Ask(key, rule.allowance, charge=int(kind == "requests"), reserve=int(kind == "concurrency"))

@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from mainspring.base.telemetry import Meter
     from mainspring.keys import Subject
     from mainspring.limits.denials import Denied
-    from mainspring.limits.rules import Rule
     from mainspring.store.shared import Shared
 
 T = TypeVar("T")
 #: When to ask again if room depends on others being done.
 _LATER_US = 1_000_000
-_LETTERS = {"requests": "r", "tokens": "t", "concurrency": "c"}
 
 
 class Limits:
@@ -62,39 +60,20 @@ class Limits:
             The grant, to be released however the request ends; None where no limit is about it. A grant whose
             `denied` is set holds nothing: `refusal` says why.
         """
-        only = self._rules.only
-        if only is not None and subject.rps is subject.tokens_per_minute is subject.concurrency is None:
-            return await self._admit_user(only, subject)
-        about = self._rules.about(subject)
-        if not about:
-            return None
-        rules: list[Rule] = []
-        asks: list[Ask] = []
-        tokens = -1
-        for rule, name in about:
-            kind = rule.kind
-            if kind == "requests":
-                asks.append(Ask("r" + name, rule.allowance, 1, 0))
-            elif kind == "tokens":
-                if tokens < 0:
-                    tokens = estimate(request, self.usual)
-                if not tokens:
-                    continue
-                asks.append(Ask("t" + name, rule.allowance, 0, tokens))
-            else:
-                asks.append(Ask("c" + name, rule.allowance, 0, 1))
-            rules.append(rule)
+        rules, asks, about_tokens = self._rules.about(subject)
+        tokens = estimate(request, self.usual) if about_tokens else 0
+        if tokens:
+            numbered = [*asks]
+            for index in about_tokens:
+                ask = asks[index]
+                numbered[index] = Ask(ask.key, ask.allowance, 0, tokens)
+            asks = tuple(numbered)
+        elif about_tokens:
+            rules = tuple(rule for rule in rules if rule.kind != "tokens")
+            asks = tuple(ask for ask in asks if ask.charge or ask.reserve)
         if not asks:
             return None
-        taken = await self._shared.take(asks)
-        return Grant(self._shared, rules, asks, taken, counts_tokens=tokens > 0)
-
-    async def _admit_user(self, rule: Rule, subject: Subject) -> Grant | None:
-        """The usual case, in half the time: users have a limit on requests, and there is no other."""
-        if subject.user is None:
-            return None
-        asks = (Ask(f"ru{subject.tenant}{SEPARATOR}{subject.user}", rule.allowance, 1, 0),)
-        return Grant(self._shared, (rule,), asks, await self._shared.take(asks), counts_tokens=False)
+        return Grant(self._shared, rules, asks, await self._shared.take(asks), counts_tokens=tokens > 0)
 
     def refusal(self, grant: Grant) -> RateLimited:
         """What to tell the caller of a denied request; counts the denial."""

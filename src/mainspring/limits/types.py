@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from mainspring.limits.rules import Rule
     from mainspring.store.shared import Shared, Taken
 
-#: Where a kind of limit stands in the headers; places are told of nowhere.
-_PLACES = {"requests": 0, "tokens": 1, "concurrency": -1}
 _NAMES = [
     (
         *(f"x-ratelimit-{what}-{kind}".encode() for what in ("limit", "remaining", "reset")),
@@ -162,15 +160,18 @@ class Grant:
         found: list[tuple[Rule, float, float] | None] = [None, None]
         least = [math.inf, math.inf]
         taken = self._taken
-        for index, rule in enumerate(self._rules):
-            place = _PLACES[rule.kind]
+        parts = taken.parts
+        for rule, level, held in zip(self._rules, taken.levels, taken.held, strict=True):
+            place = rule.place
             if place < 0:
                 continue
-            emission, capacity = rule.allowance.emission_us, rule.allowance.capacity
-            reset = taken.levels[index] + taken.held[index] * taken.parts * emission
+            allowance = rule.allowance
+            emission, capacity = allowance.emission_us, allowance.capacity
+            reset = level + held * parts * emission if held else level
             left = capacity - reset / emission + _ROUNDING
-            if left / capacity < least[place]:
-                least[place] = left / capacity
+            share = left / capacity
+            if share < least[place]:
+                least[place] = share
                 found[place] = rule, left, reset
         return found
 

@@ -27,7 +27,7 @@ def budget(**values: Any) -> Budget:
 
 def bounds(operation: Operation, body: bytes) -> Bounds:
     said = msgspec.json.decode(body.replace(b"{", b'{"model":"m",', 1), type=Envelope)
-    return bounds_of(operation, body, said)
+    return bounds_of(operation, body, said, has_parts=b'"type"' in body)
 
 
 def us(*moment: int) -> int:

@@ -14,7 +14,7 @@ def subject(user: str | None = "ann", feature: str | None = None, **own: Any) ->
 
 
 def names(settings: LimitsSettings, who: Subject) -> list[tuple[str, float]]:
-    return [(rule.name, rule.limit) for rule, _ in Rules(settings).about(who)]
+    return [(rule.name, rule.limit) for rule in Rules(settings).about(who).rules]
 
 
 def test_by_default_users_have_ten_requests_a_second() -> None:
@@ -56,7 +56,7 @@ def test_two_subjects_share_a_meter_only_if_they_are_one() -> None:
     rules = Rules(settings)
 
     def meters(tenant: str, user: str, feature: str) -> list[str]:
-        return [name for _, name in rules.about(Subject(tenant, "k", user, feature))]
+        return [ask.key for ask in rules.about(Subject(tenant, "k", user, feature)).asks]
 
     made = [meters("a", "b", "b"), meters("ab", "", ""), meters("a", "bb", "c"), meters("b", "b", "b")]
     assert len({name for one in made for name in one}) == 3 * 4 - 1  # twice the tenant a

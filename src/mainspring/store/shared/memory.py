@@ -52,50 +52,51 @@ class Meters:
 
     def take(self, asks: Sequence[Ask], parts: int = 1) -> Taken:
         """See `Shared.take`; every allowance divided by `parts`."""
-        if parts == 1 and len(asks) == 1 and not asks[0].reserve:
-            return self._take_one(asks[0])
         now = self._clock()
-        admitted = True
-        levels, held = [], []
+        tables, holders = self._drained, self.held
+        denied = -1
+        levels: list[float] = []
+        held: list[float] = []
+        # Each meter is moved as it is looked at, and moved back where a later one has no room: most have.
         for ask in asks:
-            key, allowance, reserve = ask.key, ask.allowance, ask.reserve
+            key, allowance, charge, reserve = ask.key, ask.allowance, ask.charge, ask.reserve
             emission, capacity = allowance.emission_us, allowance.capacity
             if parts != 1:
                 emission, capacity = emission * parts, max(1.0, capacity / parts)
-            level = self._drained[hash(key) & _LAST_PART].get(key, 0.0) - now
+            table = tables[hash(key) & _LAST_PART]
+            level = table.get(key, 0.0) - now
             level = level if level > 0.0 else 0.0  # noqa: FURB136 - max() takes three times as long
-            others = self.held.get(key, 0) if reserve else 0
-            need = ask.charge + reserve
+            others = holders.get(key, 0) if reserve else 0
+            need = charge + reserve
             need = need if need < capacity else capacity  # noqa: FURB136 - as above
-            if level + (others + need - capacity) * emission > SLACK_US:
-                admitted = False
+            if denied >= 0:
+                pass
+            elif level + (others + need - capacity) * emission > SLACK_US:
+                denied = len(levels)
+            else:
+                if charge:
+                    level += charge * emission
+                    table[key] = now + level
+                if reserve:
+                    others += reserve
+                    holders[key] = others
             levels.append(level)
-            held.append(float(others))
-        if admitted:
-            for index, ask in enumerate(asks):
-                if ask.charge:
-                    level = levels[index] + ask.charge * ask.allowance.emission_us * parts
-                    levels[index] = level
-                    self._drained[hash(ask.key) & _LAST_PART][ask.key] = now + level
-                if ask.reserve:
-                    held[index] += ask.reserve
-                    self.held[ask.key] = self.held.get(ask.key, 0) + ask.reserve
-        return Taken(admitted, levels, held, parts)
+            held.append(others)
+        if denied >= 0:
+            self._undo(asks[:denied], parts, now, levels, held)
+        return Taken(denied < 0, levels, held, parts)
 
-    def _take_one(self, ask: Ask) -> Taken:
-        """The usual case, in half the time."""
-        now, key, charge, allowance = self._clock(), ask.key, ask.charge, ask.allowance
-        table = self._drained[hash(key) & _LAST_PART]
-        level = table.get(key, 0.0) - now
-        if level < 0.0:  # noqa: PLR1730 - max() takes three times as long
-            level = 0.0
-        emission, capacity = allowance.emission_us, allowance.capacity
-        need = charge if charge < capacity else capacity  # noqa: FURB136 - as above
-        if level + (need - capacity) * emission > SLACK_US:
-            return Taken(False, (level,), (0.0,))
-        level += charge * emission
-        table[key] = now + level
-        return Taken(True, (level,), (0.0,))
+    def _undo(
+        self, asks: Sequence[Ask], parts: int, now: float, levels: list[float], held: list[float]
+    ) -> None:
+        """Move meters back that were moved in vain."""
+        for index, ask in enumerate(asks):
+            if ask.charge:
+                levels[index] = max(0.0, levels[index] - ask.charge * ask.allowance.emission_us * parts)
+                self._drained[hash(ask.key) & _LAST_PART][ask.key] = now + levels[index]
+            if ask.reserve:
+                held[index] -= ask.reserve
+                self.hold(ask.key, -ask.reserve)
 
     def give(self, asks: Sequence[Ask], parts: int = 1) -> None:
         """See `Shared.give`."""
