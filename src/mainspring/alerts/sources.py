@@ -106,14 +106,4 @@ def value_of(rule: Rule, row: UsageRow | None) -> int | None:
         return None if milliseconds is None else round(milliseconds * 1000)
     if rule.metric in _ERROR_RATES:
         return errors * MILLION // counted if counted else None
-    return {"requests": counted, "spend": row.cost_nusd}.get(rule.metric, _tokens(row))
-
-
-def _tokens(row: UsageRow) -> int:
-    return (
-        row.input_tokens
-        + row.cache_read_tokens
-        + row.cache_write_tokens
-        + row.output_tokens
-        + row.reasoning_tokens
-    )
+    return {"requests": counted, "spend": row.cost_nusd}.get(rule.metric, row.tokens)

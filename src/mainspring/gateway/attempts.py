@@ -20,6 +20,7 @@ from mainspring.base.errors import (
 )
 from mainspring.gateway.account import lose
 from mainspring.gateway.beside import Calls
+from mainspring.gateway.exchange import Interruptible
 from mainspring.gateway.faults import (
     a_repeat_may_cure,
     another_key_may_cure,
@@ -105,16 +106,8 @@ class Attempts(Calls[_Answer]):
         if exchange.cover is None:
             return
         exchange.deadline = 0.0  # how long it is waited for, the budget says
-        exchange.interruptible = True
-        try:
+        with Interruptible(exchange):
             await reserve(exchange, target)
-        except asyncio.CancelledError:
-            reason = exchange.interruption()
-            if reason is None:
-                raise
-            raise reason from None
-        finally:
-            exchange.interruptible = False
 
     def _may_go_on(self) -> None:
         """Raise where no further call may go out: the caller has left, or all of the time is up."""
@@ -270,17 +263,9 @@ class Attempts(Calls[_Answer]):
         """Pause; a caller who leaves ends it."""
         exchange = self._exchange
         exchange.deadline = self._total
-        exchange.interruptible = True
-        try:
+        with Interruptible(exchange):
             self._may_go_on()
             await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            reason = exchange.interruption()
-            if reason is None:
-                raise
-            raise reason from None
-        finally:
-            exchange.interruptible = False
 
     def _verdict(self) -> MainspringError:
         """The error of a request that nobody answered."""

@@ -16,6 +16,7 @@ from mainspring.base.errors import MainspringError, ProviderTimeout
 from mainspring.base.logging import get_logger
 from mainspring.gateway import hedge
 from mainspring.gateway.account import lose
+from mainspring.gateway.exchange import Interruptible
 from mainspring.gateway.faults import another_target_may_cure
 from mainspring.gateway.hedge import Outrun, Side
 from mainspring.gateway.reserve import reserve
@@ -193,16 +194,8 @@ class Calls(Generic[_Answer]):
         if exchange.left is not None:
             raise exchange.left
         exchange.deadline = self._total
-        exchange.interruptible = True
-        try:
+        with Interruptible(exchange):
             await asyncio.wait({side.task}, timeout=seconds)
-        except asyncio.CancelledError:
-            reason = exchange.interruption()
-            if reason is None:
-                raise
-            raise reason from None
-        finally:
-            exchange.interruptible = False
         if not side.task.done():
             return None
         if side.answer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +13,7 @@ from mainspring.base.ids import new_id
 from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
-    import asyncio
+    from types import TracebackType
 
     from mainspring.base.errors import MainspringError
     from mainspring.base.settings import TimeoutSettings
@@ -283,3 +284,24 @@ class Exchange:
         if reason is None or self.task is None or self.task.uncancel() > 0:
             return None  # somebody else cancelled the task too, and wants it to end
         return reason
+
+
+class Interruptible:
+    """A wait that `Exchange.interrupt` ends: what is raised then is its reason, not the cancellation."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        self._exchange.interruptible = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exchange.interruptible = False
+        if isinstance(error, asyncio.CancelledError):
+            reason = self._exchange.interruption()
+            if reason is not None:
+                raise reason from None

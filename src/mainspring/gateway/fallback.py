@@ -8,12 +8,12 @@ it. An answer that was kept from earlier belongs before all of them: at the head
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from mainspring.base.errors import ClientGone, MainspringError, RequestError
 from mainspring.base.settings import FallbackSettings
 from mainspring.gateway.call import call_stream, call_whole
+from mainspring.gateway.exchange import Interruptible
 from mainspring.gateway.faults import another_target_may_cure
 from mainspring.gateway.heuristics import Heuristics
 from mainspring.gateway.plan import RequestNeeds
@@ -148,16 +148,8 @@ class Fallback:
     async def _ask(self, heuristic: str, exchange: Exchange, error: MainspringError) -> str | None:
         """Ask a heuristic; a caller who leaves ends the wait."""
         exchange.deadline = 0.0  # that of the targets has passed; a heuristic has a time of its own
-        exchange.interruptible = True
-        try:
+        with Interruptible(exchange):
             return await self._heuristics.ask(heuristic, exchange, error.code)
-        except asyncio.CancelledError:
-            reason = exchange.interruption()
-            if reason is None:
-                raise
-            raise reason from None
-        finally:
-            exchange.interruptible = False
 
 
 def _heuristics(settings: Settings) -> Iterator[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from mainspring.base.clock import monotonic, now_us
 from mainspring.base.errors import MainspringError
 from mainspring.base.money import format_usd
+from mainspring.gateway.exchange import Interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,7 +64,8 @@ async def relay_stream(
     """
     while True:
         try:
-            await _relay_content(exchange, stream)
+            with Interruptible(exchange):
+                await _relay_content(exchange, stream)
         except MainspringError as error:
             stream.close(error)
             rest = await resume(exchange, stream, error)
@@ -90,7 +91,6 @@ async def _relay_content(exchange: Exchange, stream: AnswerStream) -> None:
     assert timeouts is not None
     total = exchange.received + timeouts.total
     idle = timeouts.idle
-    exchange.interruptible = True
     try:
         if not exchange.head_sent:
             exchange.head_sent = True
@@ -108,13 +108,7 @@ async def _relay_content(exchange: Exchange, stream: AnswerStream) -> None:
                 exchange.last_write = monotonic()
             exchange.deadline = min(total, monotonic() + idle)
             piece = await stream.next()
-    except asyncio.CancelledError:
-        reason = exchange.interruption()
-        if reason is None:
-            raise
-        raise reason from None
     finally:
-        exchange.interruptible = False
         exchange.writing = False
 
 

@@ -194,3 +194,14 @@ class UsageRow(msgspec.Struct, kw_only=True):
     first_token_p50_ms: float | None = None
     first_token_p95_ms: float | None = None
     first_token_p99_ms: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        """All tokens; the counts exclude each other."""
+        return (
+            self.input_tokens
+            + self.cache_read_tokens
+            + self.cache_write_tokens
+            + self.output_tokens
+            + self.reasoning_tokens
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import msgspec
@@ -116,7 +117,9 @@ async def _gather(ledger: Ledger, tenant: str | None, since: int, until: int, st
         named = [row for row in rows if row.group and row.requests]
         note = "since yesterday" if name == "user" else ""
         tops.append(Top(title, name, named[:_TOP], note))
-    busiest = sorted((row for row in groups[0] if row.group), key=_tokens, reverse=True)[:_MODELS_SHOWN]
+    busiest = sorted((row for row in groups[0] if row.group), key=attrgetter("tokens"), reverse=True)[
+        :_MODELS_SHOWN
+    ]
     names = [cast("str", row.group) for row in busiest]
     found = await asyncio.gather(
         *(
@@ -143,9 +146,9 @@ class Table:
         self._times = times
         self._rows = _by_time(times, figures.series)
         self._models = {
-            name: [_tokens(row) for row in _by_time(times, rows)] for name, rows in figures.by_model.items()
+            name: [row.tokens for row in _by_time(times, rows)] for name, rows in figures.by_model.items()
         }
-        tokens = [_tokens(row) for row in self._rows]
+        tokens = [row.tokens for row in self._rows]
         named = [sum(column) for column in zip(*self._models.values(), strict=True)] or [0] * len(times)
         rest = [max(0, a - b) for a, b in zip(tokens, named, strict=True)]
         if any(rest):
@@ -196,14 +199,3 @@ def _by_time(times: list[int], rows: list[UsageRow]) -> list[UsageRow]:
     """One row for each time; buckets in which nothing happened are empty rows."""
     found = {row.bucket_us: row for row in rows}
     return [found.get(us) or UsageRow(bucket_us=us) for us in times]
-
-
-def _tokens(row: UsageRow) -> int:
-    """All tokens of a row; the buckets exclude each other."""
-    return (
-        row.input_tokens
-        + row.cache_read_tokens
-        + row.cache_write_tokens
-        + row.output_tokens
-        + row.reasoning_tokens
-    )
