@@ -76,7 +76,7 @@ HANGING = [
 
 def _target(provider_name: str, surface: str, traits: str, stream: bool) -> str:
     # Twelve words, so that "in the content" is in the middle; apart, so that some have gone out before the failure.
-    return f"{provider_name}/{surface}{stream}+words=12+gap=0.01+{traits}"
+    return f"{provider_name}/{surface}{stream}+words=12+gap=0.05+{traits}"
 
 
 def _route(target: str) -> str:
