@@ -276,5 +276,5 @@ def test_budget_that_is_nearly_spent_is_an_alert_without_any_configuration(
         ("budgets", "budget", "acme")
     ]
     assert made.json()["id"] in found[0]["subject"]
-    assert "% of the budget is spent: $0.000" in found[0]["summary"]
+    assert "% of the budget of tenant=acme is spent: $0.000" in found[0]["summary"]
     assert found[0]["severity"] in {"warning", "info"}

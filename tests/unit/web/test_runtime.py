@@ -19,7 +19,7 @@ from mainspring.web.runtime import Runtime
 from mainspring.web.surfaces import Surfaces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from tests.support.loopback import Visit
@@ -75,8 +75,8 @@ class Answer:
     async def write(self, data: bytes, *, last: bool = False) -> None:
         self.parts.append(data)
 
-    async def gone(self) -> None:
-        await asyncio.Event().wait()
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """Nobody leaves."""
 
 
 async def ask(runtime: Runtime, model: str, **more: Any) -> tuple[int, bytes]:
