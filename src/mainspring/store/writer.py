@@ -1,8 +1,9 @@
 """The group-committing writer: one thread, one connection, one transaction for everything that waits.
 
 There is no commit window: what comes in one turn of the loop goes to the thread together, and while a transaction
-commits, the next items gather, so that groups grow with load and a single item goes out at once. The queue is bounded by `room`, which slows callers; nothing is ever dropped. The writer
-does not know what it writes: each item comes with the recorder that turns it into rows.
+commits, the next items gather, so that groups grow with load and a single item goes out at once. The queue is bounded
+by `room`, which slows callers; nothing is ever dropped. The writer does not know what it writes: each item comes with
+the recorder that turns it into rows.
 """
 
 from __future__ import annotations
