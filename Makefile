@@ -13,7 +13,7 @@ setup: .venv/.local
 
 test: .venv/.dev
 	-@$(BIN)/mainspring local pull small embed
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff check && $(BIN)/ruff format --check

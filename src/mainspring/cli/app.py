@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,6 +60,12 @@ if find_spec("mainspring.cli.local") is not None:
     app.add_typer(import_module("mainspring.cli.local").app, name="local")
 
 
+@cache
+def _command() -> Any:
+    """All commands as Click knows them; to make them takes longer than most of them run."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line.
 
@@ -71,7 +78,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if debug:
         given.remove("--debug")  # an option of the whole program, so it may stand behind the command too
     try:
-        result = app(given, prog_name="mainspring", standalone_mode=False)
+        result = _command()(given, prog_name="mainspring", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
