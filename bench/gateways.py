@@ -154,6 +154,18 @@ def governed(port: int) -> Caller:
     return Caller(key, body("bench/bench", user="ann"))
 
 
+def budgeted(port: int) -> Caller:
+    return Caller(
+        own_key(port, "bench", budget={"usd": 1_000_000, "window": "day"}), body("bench/bench", user="ann")
+    )
+
+
+def usual_proofs(port: int) -> list[Proof]:
+    return [
+        proof for proof in own_proofs(port) if proof.limit in {"requests of the user", "dollars of the key"}
+    ]
+
+
 def own_proofs(port: int) -> list[Proof]:
     asked = body("bench/bench")
     slow = body("bench/bench-g20000", stream=True)
@@ -195,7 +207,14 @@ def ours() -> list[Gateway]:
             "memory://",
             NO_LIMITS,
             limits="none: key, price, durable row, payload",
-            caller=lambda port: Caller(own_key(port, "bench"), body("bench/bench")),
+            caller=lambda port: Caller(own_key(port, "bench"), body("bench/bench", user="ann")),
+        ),
+        variant(
+            "Mainspring, one limit and one budget, in memory",
+            "memory://",
+            "rps_per_user = 10000000\n",
+            limits="requests of the user, as by default; dollars of the key",
+            **{**keeps, "caller": budgeted, "proofs": usual_proofs, "tight": keeps["tight"][:1]},
         ),
         variant("Mainspring, governed, in memory", "memory://", WIDE_LIMITS, limits=on, **keeps),
         variant("Mainspring, governed, Redis", "{redis}", WIDE_LIMITS, limits=on, redis=True, **keeps),
