@@ -1,8 +1,8 @@
 """What governing costs: `.venv/bin/python bench/governing.py [--write] [--pairs]`.
 
 Keys, limits and budgets, in memory and with Redis, beside the same gateway without them, beside a bare proxy as the
-yardstick of the hour, and beside other gateways with their keys and limits on, where they are installed (`gateways.py`
-has all of them). First every governed gateway shows that it refuses what passes a limit. Then all run at the same time and are
+yardstick of the hour, and beside other gateways with their keys and limits on, where they are installed (`rivals.py`
+has them). First every governed gateway shows that it refuses what passes a limit. Then all run at the same time and are
 asked in turns, under limits so high that nothing is refused: A B C, A B C, ... So what else the machine does hits all of
 them, and what is compared are the differences and ratios within a turn.
 
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 import gateways
 import load
 import report
+import rivals
 import scenarios
 import uvloop
 
@@ -349,7 +350,7 @@ def main() -> None:
         stack.enter_context(
             scenarios.started(provider(upstream, Path(name)), scenarios.LOAD_CPU, Path(name) / "upstream.log")
         )
-        found = [one for one in gateways.everyone(harness()) if options.only in one.name]
+        found = [one for one in rivals.everyone(harness()) if options.only in one.name]
         found = [one for one in found if not options.pairs or one.name in (gateways.YARDSTICK, gateways.OURS)]
         skipped = [f"Not measured: {one.name} ({one.lacking})." for one in found if one.lacking]
         print(*skipped, sep="\n")

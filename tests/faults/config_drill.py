@@ -169,8 +169,14 @@ def _unknown(server: RunningServer, key: str, model: str) -> int:
 
 def _workers(server: RunningServer) -> list[psutil.Process]:
     parent = psutil.Process(server.pid)
-    alive = [child for child in parent.children() if child.status() != psutil.STATUS_ZOMBIE]
-    return alive or [parent]
+    return [child for child in parent.children() if _is_alive(child)] or [parent]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it ended while it was looked at
+        return False
 
 
 def _kill_one(server: RunningServer, workers: int) -> float:
