@@ -130,8 +130,10 @@ def test_a_token_is_renewed_after_a_third_of_its_time(
     at_vault: VaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("mainspring.base.secrets.vault.monotonic", lambda: clock[0])
-    monkeypatch.setattr("mainspring.base.secrets.vault._renew_at", {})
+    monkeypatch.setattr(
+        "mainspring.base.secrets.vault.monotonic", lambda: clock[0]
+    )  # a third of a lease is long; only the clock is ours
+    monkeypatch.setattr("mainspring.base.secrets.vault._renew_at", {})  # begins as a new process does
     at_vault.put("secret/a", k="v")
     at_vault.lease_seconds = 3600
     for seconds, renewals in ((0, 1), (1000, 1), (1201, 2), (1300, 2), (2500, 3)):
@@ -280,7 +282,7 @@ async def test_a_rotation_is_noticed_and_a_source_that_is_away_keeps_the_last_se
 async def test_a_secret_that_was_refused_is_read_again_at_once_but_not_by_everybody(
     at_vault: VaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(keeper, "RENEW_SECONDS", 0.1)  # a moment later it may be read again
     at_vault.put("secret/a", k="v1")
     secrets = Secrets(reread_seconds=3600)
     await secrets.load(["vault:secret/a#k"])
@@ -289,7 +291,7 @@ async def test_a_secret_that_was_refused_is_read_again_at_once_but_not_by_everyb
     await asyncio.gather(*(secrets.renew("vault:secret/a#k") for _ in range(20)))
     assert secrets.value("vault:secret/a#k") == "v2"
     assert len(at_vault.reads) == 2
-    monkeypatch.setattr(keeper, "RENEW_SECONDS", 600)
+    monkeypatch.setattr(keeper, "RENEW_SECONDS", 600)  # what was read a moment ago is not read again
     at_vault.put("secret/a", k="v3")
     await secrets.renew("vault:secret/a#k")
     assert secrets.value("vault:secret/a#k") == "v2", "it was read a moment ago"

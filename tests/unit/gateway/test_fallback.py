@@ -193,7 +193,7 @@ async def test_a_heuristic_of_ones_own(
 
 
 async def test_a_heuristic_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mainspring.gateway.heuristics._SECONDS", 0.2)
+    monkeypatch.setattr("mainspring.gateway.heuristics._SECONDS", 0.2)  # the same bound, reached sooner
     route: Any = {"fallback": {"heuristic": "own_heuristics:slow"}, "retry": {"attempts": 1}}
     async with bench(ScriptedProvider("one", [AWAY]), route=route) as at:
         began = time.monotonic()
@@ -215,19 +215,21 @@ async def test_a_heuristic_has_its_own_time_after_that_of_the_targets(*, stream:
 async def test_heuristics_that_hang_take_no_more_time_than_their_places(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mainspring.gateway.heuristics._SECONDS", 0.2)
-    monkeypatch.setattr("mainspring.gateway.heuristics._AT_ONCE", 2)
+    monkeypatch.setattr("mainspring.gateway.heuristics._SECONDS", 0.2)  # the same bound, reached sooner
+    monkeypatch.setattr("mainspring.gateway.heuristics._AT_ONCE", 2)  # the same bound, reached sooner
     fallback = {"heuristic": "own_heuristics:slow", "message": "We are sorry."}
     route: Any = {"fallback": fallback, "retry": {"attempts": 1}}
     async with bench(ScriptedProvider("one", [AWAY]), route=route) as at:
         await asyncio.gather(*[at.ask() for _ in range(5)])
-        monkeypatch.setattr("mainspring.gateway.heuristics._SECONDS", 120)
+        monkeypatch.setattr(
+            "mainspring.gateway.heuristics._SECONDS", 120
+        )  # it must not end while others wait
         began = time.monotonic()
         sink, _ = await at.ask()
         assert sink.headers[b"x-mainspring-degraded"] == b"message"
         assert time.monotonic() - began < 20
         assert "heuristics_hang" in capsys.readouterr().out
-        monkeypatch.setattr("mainspring.gateway.heuristics._SECONDS", 0.2)
+        monkeypatch.setattr("mainspring.gateway.heuristics._SECONDS", 0.2)  # the same bound, reached sooner
         hanging = sys.modules["own_heuristics"].over
         hanging.set()
         await asyncio.sleep(0.5)  # they have come to their end, and their places are free
