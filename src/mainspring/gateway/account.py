@@ -66,7 +66,7 @@ def account(exchange: Exchange, prices: PriceTable) -> Usage:
             lost = prices.cost(loss.target.provider, loss.target.model, loss.usage)
             loss.attempt.cost_nusd = lost
             cost = None if cost is None or lost is None else cost + lost
-            usage = together(usage, loss.usage)
+            usage = usage.plus(loss.usage)
             if loss.source == "estimated" or exchange.usage_source is None:
                 exchange.usage_source = loss.source
     exchange.cost_nusd = cost
@@ -96,18 +96,6 @@ def lose_part(exchange: Exchange, trial: Trial) -> Usage:
     exchange.losses.append(Loss(trial.target, trial.record, usage, "estimated"))
     exchange.part_from = len(exchange.answer)
     return usage
-
-
-def together(one: Usage, other: Usage) -> Usage:
-    """The sum of two usages."""
-    return Usage(
-        input=one.input + other.input,
-        cache_read=one.cache_read + other.cache_read,
-        cache_write=one.cache_write + other.cache_write,
-        output=one.output + other.output,
-        reasoning=one.reasoning + other.reasoning,
-        cache_write_1h=one.cache_write_1h + other.cache_write_1h,
-    )
 
 
 def _answered(exchange: Exchange) -> Usage:

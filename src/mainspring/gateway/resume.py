@@ -13,7 +13,7 @@ import msgspec
 
 from mainspring.base.clock import monotonic
 from mainspring.base.errors import MainspringError
-from mainspring.gateway.account import lose_part, together
+from mainspring.gateway.account import lose_part
 from mainspring.gateway.attempts import Attempts
 from mainspring.gateway.faults import another_target_may_cure
 from mainspring.gateway.opening import OpenStream, must_be_stream
@@ -62,7 +62,7 @@ class ResumedStream(OpenStream):
         rest = self.trial.seen.usage if self.trial.seen is not None else None
         if rest is None:
             return self._before
-        return together(self._before, Usage(output=rest.output, reasoning=rest.reasoning))
+        return self._before.plus(Usage(output=rest.output, reasoning=rest.reasoning))
 
 
 async def resume(

@@ -27,6 +27,17 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int = 0
     cache_write_1h: int = 0
 
+    def plus(self, other: Usage) -> Usage:
+        """The sum of two usages."""
+        return Usage(
+            input=self.input + other.input,
+            cache_read=self.cache_read + other.cache_read,
+            cache_write=self.cache_write + other.cache_write,
+            output=self.output + other.output,
+            reasoning=self.reasoning + other.reasoning,
+            cache_write_1h=self.cache_write_1h + other.cache_write_1h,
+        )
+
 
 class Attempt(msgspec.Struct, omit_defaults=True):
     """One call to one target. Times are Unix microseconds.

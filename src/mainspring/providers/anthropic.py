@@ -14,6 +14,7 @@ from mainspring.providers.openai_streams import data_of, split_events
 from mainspring.providers.pool import KeyPool
 from mainspring.providers.refusals import UNREADABLE, given, refusal
 from mainspring.providers.transport import HttpTransport
+from mainspring.providers.translate.usage import MessagesUsage
 from mainspring.providers.types import Operation, Seen
 
 if TYPE_CHECKING:
@@ -85,59 +86,11 @@ class AnthropicProvider:
         await self._transport.close()
 
 
-class _CacheCreation(msgspec.Struct):
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    thinking_tokens: int | None = None
-
-
-class WireUsage(msgspec.Struct):
-    """Usage as Anthropic reports it: cache tokens stand outside `input_tokens`, thinking inside `output_tokens`."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-    def merged(self, later: WireUsage) -> WireUsage:
-        """These counts with those of a later event, which are cumulative where they are given."""
-        return WireUsage(
-            input_tokens=self.input_tokens if later.input_tokens is None else later.input_tokens,
-            output_tokens=self.output_tokens if later.output_tokens is None else later.output_tokens,
-            cache_read_input_tokens=self.cache_read_input_tokens
-            if later.cache_read_input_tokens is None
-            else later.cache_read_input_tokens,
-            cache_creation_input_tokens=self.cache_creation_input_tokens
-            if later.cache_creation_input_tokens is None
-            else later.cache_creation_input_tokens,
-            cache_creation=later.cache_creation or self.cache_creation,
-            output_tokens_details=later.output_tokens_details or self.output_tokens_details,
-        )
-
-    def exclusive(self) -> Usage:
-        """The same in our buckets."""
-        details, output = self.output_tokens_details, self.output_tokens or 0
-        thinking = min((details.thinking_tokens or 0) if details is not None else 0, output)
-        hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation is not None else None
-        return Usage(
-            input=self.input_tokens or 0,
-            cache_read=self.cache_read_input_tokens or 0,
-            cache_write=self.cache_creation_input_tokens or 0,
-            output=output - thinking,
-            reasoning=thinking,
-            cache_write_1h=min(hour or 0, self.cache_creation_input_tokens or 0),
-        )
-
-
 class _Message(msgspec.Struct):
     type: str | None = None
     model: str | None = None
     stop_reason: str | None = None
-    usage: WireUsage | None = None
+    usage: MessagesUsage | None = None
     input_tokens: int | None = None
     error: msgspec.Raw = msgspec.Raw()
 
@@ -190,7 +143,7 @@ class _Event(msgspec.Struct):
     content_block: _Block | None = None
     message: _Message | None = None
     delta: _Delta | None = None
-    usage: WireUsage | None = None
+    usage: MessagesUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
@@ -203,7 +156,7 @@ class MessagesScanner:
     def __init__(self, name: str) -> None:
         self.seen = Seen()
         self._name = name
-        self._usage = WireUsage()
+        self._usage = MessagesUsage()
         self._terminal = b""
 
     def feed(self, events: bytes) -> bytes:
@@ -256,7 +209,7 @@ class MessagesScanner:
             case _:
                 pass
 
-    def _count(self, usage: WireUsage | None) -> None:
+    def _count(self, usage: MessagesUsage | None) -> None:
         if usage is not None:
-            self._usage = self._usage.merged(usage)
+            self._usage.update(usage)
             self.seen.usage = self._usage.exclusive()

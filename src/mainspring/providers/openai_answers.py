@@ -7,6 +7,7 @@ import msgspec
 from mainspring.base.errors import ProviderProtocolError
 from mainspring.ledger.types import Usage
 from mainspring.providers.refusals import UNREADABLE, given, refusal
+from mainspring.providers.translate.usage import unlisted
 from mainspring.providers.types import Operation, Seen
 
 
@@ -30,12 +31,16 @@ class WireUsage(msgspec.Struct):
     output_tokens: int | None = None
     input_tokens_details: _PromptDetails | None = None
     output_tokens_details: _CompletionDetails | None = None
+    total_tokens: int | None = None
     prompt_cache_hit_tokens: int | None = None  # DeepSeek's name for cached tokens
 
     def exclusive(self) -> Usage:
         """The same in exclusive buckets."""
         prompt = self.prompt_tokens or self.input_tokens or 0
         completion = self.completion_tokens or self.output_tokens or 0
+        if not prompt and not completion:
+            prompt = self.total_tokens or 0  # embeddings, where a provider says no more
+        hidden = unlisted(prompt, completion, self.total_tokens)
         cached, written = self.prompt_cache_hit_tokens or 0, 0
         details_in = self.prompt_tokens_details or self.input_tokens_details
         if details_in is not None:
@@ -43,7 +48,8 @@ class WireUsage(msgspec.Struct):
             written = details_in.cache_write_tokens or 0
         details_out = self.completion_tokens_details or self.output_tokens_details
         reasoning = (details_out.reasoning_tokens or 0) if details_out is not None else 0
-        cached, reasoning = min(cached, prompt), min(reasoning, completion)
+        completion += hidden
+        cached, reasoning = min(cached, prompt), min(reasoning or hidden, completion)
         written = min(written, prompt - cached)
         return Usage(
             input=prompt - cached - written,

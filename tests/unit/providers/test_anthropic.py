@@ -80,6 +80,37 @@ def test_any_chunking_gives_the_same(texts: list[str], places: list[int], crlf: 
     assert scanner.seen.content == bool(texts)
 
 
+def test_what_a_compaction_took_is_counted_too() -> None:
+    iterations = [
+        {
+            "type": "compaction",
+            "input_tokens": 180_000,
+            "output_tokens": 3500,
+            "cache_read_input_tokens": 7,
+            "cache_creation_input_tokens": 4,
+            "cache_creation": {"ephemeral_1h_input_tokens": 4},
+        },
+        {"type": "message", "input_tokens": 23_000, "output_tokens": 1000},
+        {"type": "advisor_message", "model": "claude-other", "input_tokens": 900, "output_tokens": 90},
+    ]
+    usage = {
+        "input_tokens": 23_000,
+        "output_tokens": 1000,
+        "output_tokens_details": {"thinking_tokens": 400},
+        "iterations": iterations,
+    }
+    expected = Usage(
+        input=203_000, cache_read=7, cache_write=4, output=4100, reasoning=400, cache_write_1h=4
+    )
+    body = {"type": "message", "model": "claude", "stop_reason": "end_turn", "usage": usage}
+    assert read_answer("up", Operation.MESSAGES, json.dumps(body).encode()).usage == expected
+    scanner = MessagesScanner("up")
+    start = {"type": "message", "model": "claude", "usage": {"input_tokens": 23_000, "output_tokens": 1}}
+    scanner.feed(event("message_start", message=start))
+    scanner.feed(event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage))
+    assert scanner.seen.usage == expected
+
+
 def test_a_stream_that_is_cut_has_told_its_prompt() -> None:
     scanner = MessagesScanner("up")
     scanner.feed(message(["x"], {})[0].partition(b"event: message_delta")[0])

@@ -235,6 +235,44 @@ def test_usage_shapes() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        # xAI: 10120 prompt + 1499 completion + 2809 reasoning = 14428 total, all of it billed
+        (
+            {
+                "prompt_tokens": 10120,
+                "completion_tokens": 1499,
+                "total_tokens": 14428,
+                "prompt_tokens_details": {"cached_tokens": 128},
+                "completion_tokens_details": {"reasoning_tokens": 2809},
+            },
+            Usage(input=9992, cache_read=128, output=1499, reasoning=2809),
+        ),
+        # Gemini: what was thought stands in the total alone
+        (
+            {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623},
+            Usage(input=20, output=198, reasoning=405),
+        ),
+        (
+            {
+                "prompt_tokens": 21,
+                "completion_tokens": 0,
+                "total_tokens": 81,
+                "completion_tokens_details": {"reasoning_tokens": 60},
+            },
+            Usage(input=21, reasoning=60),
+        ),
+        # a total that is too small says nothing
+        ({"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 3}, Usage(input=5, output=2)),
+    ],
+)
+def test_thinking_that_is_no_part_of_the_completion(said: dict[str, Any], usage: Usage) -> None:
+    assert one(chunk(usage=said, choices=False)).usage == usage
+    body = json.dumps({"choices": [{"finish_reason": "stop"}], "usage": said}).encode()
+    assert read_answer("up", Operation.CHAT, body).usage == usage
+
+
 def response_event(kind: str, **fields: Any) -> bytes:
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
 
@@ -302,6 +340,7 @@ def test_responses_errors_inside(last: bytes) -> None:
         ),
         (Operation.COMPLETIONS, {"choices": [{"text": "x"}]}, (None, None)),
         (Operation.EMBEDDINGS, {"data": [], "usage": {"prompt_tokens": 3}}, (None, Usage(input=3))),
+        (Operation.EMBEDDINGS, {"data": [], "usage": {"total_tokens": 3}}, (None, Usage(input=3))),
         (Operation.RESPONSES, {**ANSWER, "usage": WIRE_USAGE}, ("completed", BUCKETS)),
     ],
 )

@@ -14,7 +14,7 @@ from mainspring.providers.translate.usage import MessagesUsage
 if TYPE_CHECKING:
     from mainspring.providers.translate.types import Document
 
-#: `pause_turn` asks to be continued: to a chat client the answer is unfinished, which only `length` says.
+#: `pause_turn` and `compaction` ask to be continued: to a chat client the answer is unfinished, which only `length` says.
 FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -22,6 +22,7 @@ FINISH = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "pause_turn": "length",
+    "compaction": "length",
     "refusal": "content_filter",
 }
 _TIERS = {"standard": "default", "priority": "priority", "batch": "default"}
@@ -49,6 +50,8 @@ class _Delta(msgspec.Struct):
     thinking: str | None = None
     signature: str | None = None
     citation: dict[str, Any] | None = None
+    content: str | None = None
+    encrypted_content: str | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: _StopDetails | None = None
@@ -218,6 +221,10 @@ class MessagesReader:
                 block["signature"] = str(block.get("signature") or "") + delta.signature
             case "citations_delta" if delta.citation is not None:
                 block["citations"] = [*(block.get("citations") or []), delta.citation]
+            case "compaction_delta":
+                block["content"] = (block.get("content") or "") + (delta.content or "")
+                if delta.encrypted_content is not None:
+                    block["encrypted_content"] = delta.encrypted_content
             case _:
                 pass
         return []

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mainspring.ledger.types import Usage
 from mainspring.providers.translate.hub import ChatUsage, CompletionDetails, PromptDetails
 
 if TYPE_CHECKING:
-    from mainspring.ledger.types import Usage
     from mainspring.providers.translate.types import Document
 
 
@@ -19,14 +19,44 @@ class OutputDetails(msgspec.Struct):
     thinking_tokens: int | None = None
 
 
-class MessagesUsage(msgspec.Struct):
-    """Usage as Anthropic reports it: cache tokens stand outside `input_tokens`, thinking inside `output_tokens`."""
+class CacheCreation(msgspec.Struct):
+    """Parts of Anthropic's cache writes."""
 
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class Iteration(msgspec.Struct):
+    """One of the inferences that Anthropic made for a request."""
+
+    type: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: CacheCreation | None = None
+
+    def exclusive(self) -> Usage:
+        """The same in our buckets."""
+        written = self.cache_creation_input_tokens or 0
+        hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation is not None else None
+        return Usage(
+            input=self.input_tokens or 0,
+            cache_read=self.cache_read_input_tokens or 0,
+            cache_write=written,
+            output=self.output_tokens or 0,
+            cache_write_1h=min(hour or 0, written),
+        )
+
+
+class MessagesUsage(Iteration):
+    """Usage as Anthropic reports it: cache tokens stand outside `input_tokens`, thinking inside `output_tokens`.
+
+    What it took to make a conversation shorter stands only in an iteration of its own. (Those of an advisor are left out:
+    they are another model's, at another price.)
+    """
+
     output_tokens_details: OutputDetails | None = None
+    iterations: list[Iteration] | None = None
     service_tier: str | None = None
 
     def update(self, later: MessagesUsage) -> None:
@@ -36,23 +66,30 @@ class MessagesUsage(msgspec.Struct):
             if value is not None:
                 setattr(self, name, value)
 
+    def exclusive(self) -> Usage:
+        """The same in our buckets, everything that is billed at this model's prices."""
+        details, output = self.output_tokens_details, self.output_tokens or 0
+        thinking = min((details.thinking_tokens or 0) if details is not None else 0, output)
+        usage = super().exclusive().plus(Usage(output=-thinking, reasoning=thinking))
+        for iteration in self.iterations or ():
+            if iteration.type == "compaction":
+                usage = usage.plus(iteration.exclusive())
+        return usage
+
     def chat(self) -> ChatUsage:
         """The same as OpenAI counts."""
-        read, written = self.cache_read_input_tokens or 0, self.cache_creation_input_tokens or 0
-        details = self.output_tokens_details
-        return _chat(
-            (self.input_tokens or 0) + read + written,
-            self.output_tokens or 0,
-            read,
-            written,
-            (details.thinking_tokens or 0) if details is not None else 0,
-        )
+        return from_buckets(self.exclusive())
 
 
 def from_buckets(usage: Usage) -> ChatUsage:
     """Our buckets as OpenAI counts."""
     prompt = usage.input + usage.cache_read + usage.cache_write
     return _chat(prompt, usage.output + usage.reasoning, usage.cache_read, usage.cache_write, usage.reasoning)
+
+
+def unlisted(prompt: int, completion: int, total: int | None) -> int:
+    """Tokens that stand only in the total: what xAI's and Gemini's models think is no part of their completion."""
+    return max(0, (total or 0) - prompt - completion)
 
 
 def final(seen: ChatUsage | None, settled: Usage | None) -> ChatUsage | None:
@@ -78,7 +115,7 @@ def as_messages(usage: ChatUsage | None) -> Document:
         "input_tokens": prompt - read - written,
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read,
-        "output_tokens": usage.completion_tokens or 0,
+        "output_tokens": _completion(usage),
     }
     reasoning = _reasoning(usage)
     if reasoning:
@@ -91,7 +128,7 @@ def as_responses(usage: ChatUsage | None) -> Document | None:
     if usage is None:
         return None
     prompt, read, written = _prompt_parts(usage)
-    completion = usage.completion_tokens or 0
+    completion = _completion(usage)
     return {
         "input_tokens": prompt,
         "input_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
@@ -119,6 +156,13 @@ def _prompt_parts(usage: ChatUsage) -> tuple[int, int, int]:
     return prompt, read, min(details.cache_write_tokens or 0, prompt - read)
 
 
+def _completion(usage: ChatUsage) -> int:
+    """Everything that was written, thinking included, as the other protocols count."""
+    completion = usage.completion_tokens or 0
+    return completion + unlisted(usage.prompt_tokens or 0, completion, usage.total_tokens)
+
+
 def _reasoning(usage: ChatUsage) -> int:
     details = usage.completion_tokens_details
-    return (details.reasoning_tokens or 0) if details is not None else 0
+    said = (details.reasoning_tokens or 0) if details is not None else 0
+    return said or unlisted(usage.prompt_tokens or 0, usage.completion_tokens or 0, usage.total_tokens)

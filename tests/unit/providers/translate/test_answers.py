@@ -32,6 +32,7 @@ def _documents(sse: bytes) -> list[dict[str, Any]]:
         ("model_context_window_exceeded", "length"),
         ("tool_use", "tool_calls"),
         ("pause_turn", "length"),
+        ("compaction", "length"),
         ("refusal", "content_filter"),
         ("something_new", "stop"),
     ],
@@ -61,6 +62,39 @@ def test_finish_reasons_of_chat(finish: str | None, calls: bool, stop: str) -> N
     assert [one["delta"]["stop_reason"] for one in _documents(sse) if one["type"] == "message_delta"] == [
         stop
     ]
+
+
+def test_thinking_outside_of_the_completion_is_told_as_written() -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice], "usage": usage}).encode()
+    said = json.loads(TO_CHAT.response(body, requested=ASKED))["usage"]
+    assert (said["input_tokens"], said["output_tokens"]) == (20, 603)
+    assert said["output_tokens_details"] == {"thinking_tokens": 405}
+    responses: Any = translation(Operation.RESPONSES, Operation.CHAT)
+    said = json.loads(responses.response(body, requested=b'{"input":"?"}'))["usage"]
+    assert (said["input_tokens"], said["output_tokens"], said["total_tokens"]) == (20, 603, 623)
+    assert said["output_tokens_details"] == {"reasoning_tokens": 405}
+
+
+def test_a_compacted_conversation_comes_back_whole() -> None:
+    start = {"type": "content_block_start", "index": 0, "content_block": {"type": "compaction", "content": None}}
+    delta = {"type": "compaction_delta", "content": "Summary.", "encrypted_content": "sealed"}
+    provider = [
+        {"type": "message_start", "message": {"id": "m", "model": "claude", "usage": {"input_tokens": 1}}},
+        start,
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "content_block_stop", "index": 0},
+        *message_stream([{"type": "text", "text": "x"}], "end_turn")[1:],
+    ]
+    told = _documents(stream(TO_MESSAGES, ASKED, events(provider)))
+    carried = [one["choices"][0]["delta"].get("provider_specific_fields") for one in told]
+    (fields,) = [one for one in carried if one]
+    assert fields["anthropic_content"][0] == {
+        "type": "compaction",
+        "content": "Summary.",
+        "encrypted_content": "sealed",
+    }
 
 
 def test_the_stop_sequence_is_kept_both_ways() -> None:
