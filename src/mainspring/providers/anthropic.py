@@ -13,8 +13,8 @@ from mainspring.providers.listing import listed_models
 from mainspring.providers.openai_streams import data_of, split_events
 from mainspring.providers.pool import KeyPool
 from mainspring.providers.refusals import UNREADABLE, given, refusal
-from mainspring.providers.transport import HttpTransport
 from mainspring.providers.translate.usage import MessagesUsage
+from mainspring.providers.transport import HttpTransport
 from mainspring.providers.types import Operation, Seen
 
 if TYPE_CHECKING:

@@ -99,9 +99,7 @@ def test_what_a_compaction_took_is_counted_too() -> None:
         "output_tokens_details": {"thinking_tokens": 400},
         "iterations": iterations,
     }
-    expected = Usage(
-        input=203_000, cache_read=7, cache_write=4, output=4100, reasoning=400, cache_write_1h=4
-    )
+    expected = Usage(input=203_000, cache_read=7, cache_write=4, output=4100, reasoning=400, cache_write_1h=4)
     body = {"type": "message", "model": "claude", "stop_reason": "end_turn", "usage": usage}
     assert read_answer("up", Operation.MESSAGES, json.dumps(body).encode()).usage == expected
     scanner = MessagesScanner("up")

@@ -78,7 +78,11 @@ def test_thinking_outside_of_the_completion_is_told_as_written() -> None:
 
 
 def test_a_compacted_conversation_comes_back_whole() -> None:
-    start = {"type": "content_block_start", "index": 0, "content_block": {"type": "compaction", "content": None}}
+    start = {
+        "type": "content_block_start",
+        "index": 0,
+        "content_block": {"type": "compaction", "content": None},
+    }
     delta = {"type": "compaction_delta", "content": "Summary.", "encrypted_content": "sealed"}
     provider = [
         {"type": "message_start", "message": {"id": "m", "model": "claude", "usage": {"input_tokens": 1}}},
