@@ -11,6 +11,9 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+#: The last second that RFC 3339 can write: of the year 9999. Nothing later can be shown, so nothing later is kept.
+LATEST_US = 253_402_300_799_000_000
+
 #: Seconds that never go back; for durations and deadlines.
 monotonic = time.monotonic
 

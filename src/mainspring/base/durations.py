@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from mainspring.base.clock import now_us
+from mainspring.base.clock import LATEST_US, now_us
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])")
@@ -40,6 +40,8 @@ def parse_instant(text: str, *, ahead: bool = False) -> int:
         return now_us() + distance if ahead else max(0, now_us() - distance)
     try:
         when = datetime.fromisoformat(text)
-        return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+        # In UTC it must be a time as well: the last hours of the year 9999 are none further west.
+        when = (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
+        return min(int(when.timestamp() * 1_000_000), LATEST_US)
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is not a time") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mainspring.base.clock import now_us
+from mainspring.base.clock import LATEST_US, now_us
 from mainspring.base.errors import ConfigError, Conflict, InvalidRequest, NotFound, StoreError
 from mainspring.base.ids import new_id
 from mainspring.keys import queries
@@ -40,6 +41,7 @@ class KeyRing:
         self._database = database
         self._snapshot = Snapshot()
         self._seen = 0
+        self._refreshing = asyncio.Lock()
         self._follower = Follower("keys", self._look)
         #: Called in the transaction that makes a key, for what must be there as soon as the key is.
         self.on_create: Callable[[Connection, Key], None] | None = None
@@ -71,18 +73,19 @@ class KeyRing:
 
     async def refresh(self) -> None:
         """Take over what changed since the last time."""
-        version = await self._database.read(queries.version)
-        if version == self._seen:
-            return
-        if version < self._seen:  # the database was replaced by an older one
-            self._seen = 0
-            self._snapshot.clear()
-        seen = self._seen
-        version, changed = await self._database.read(lambda c: queries.changed_since(c, seen))
-        if self.before_change is not None:
-            await self.before_change()
-        self._snapshot.put(changed)
-        self._seen = version
+        async with self._refreshing:  # else who has read sooner could put older keys over newer ones
+            version = await self._database.read(queries.version)
+            if version == self._seen:
+                return
+            if version < self._seen:  # the database was replaced by an older one
+                self._seen = 0
+                self._snapshot.clear()
+            seen = self._seen
+            version, changed = await self._database.read(lambda c: queries.changed_since(c, seen))
+            if self.before_change is not None:
+                await self.before_change()
+            self._snapshot.put(changed)
+            self._seen = version
 
     async def create(
         self,
@@ -204,6 +207,7 @@ class KeyRing:
             if old is None:
                 raise _unknown(key_id)
             _must_be_rotatable(old, now)
+            lives_us = None if old.expires_us is None else old.expires_us - old.created_us
             new = msgspec.structs.replace(
                 old,
                 id=new_id(),
@@ -212,7 +216,7 @@ class KeyRing:
                 created_us=now,
                 last_used_us=None,
                 origin=old.origin or old.id,
-                expires_us=None if old.expires_us is None else now + (old.expires_us - old.created_us),
+                expires_us=None if lives_us is None else min(now + lives_us, LATEST_US),
             )
             ends = now + int(overlap_seconds * 1_000_000)
             queries.add(connection, new)

@@ -6,6 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from mainspring.base.clock import LATEST_US
 from mainspring.base.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ def checked(key: Key) -> Key:
     _name("tenant", key.tenant)
     if key.role not in ROLES:
         raise InvalidRequest(f"There is no role {key.role!r}.", remedy="Use admin or member.", param="role")
-    if key.expires_us is not None and not key.created_us < key.expires_us < 1 << 62:
+    if key.expires_us is not None and not key.created_us < key.expires_us <= LATEST_US:
         raise InvalidRequest(
-            "The key would have expired already.", remedy="Choose a later time.", param="expires"
+            "A key expires later than now, and before the year 10000.",
+            remedy="Choose another time, or none for a key that does not expire.",
+            param="expires",
         )
     if key.models is not None:
         if not key.models or len(key.models) > MOST_MODELS:

@@ -82,6 +82,28 @@ async def test_a_revoked_key_stops_at_once_and_stays_listed(ring: KeyRing) -> No
         await ring.revoke("no-such-key")
 
 
+async def test_a_slow_look_does_not_bring_a_revoked_key_back(database: Database) -> None:
+    ring, elsewhere = KeyRing(database), KeyRing(database)
+    key, secret = await elsewhere.create(name="a")
+    read, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause() -> None:
+        if not read.is_set():
+            read.set()
+            await go_on.wait()
+
+    ring.before_change = pause
+    slow = asyncio.create_task(ring.refresh())
+    await read.wait()  # the first look has read the key as it was before the revocation
+    await elsewhere.revoke(key.id)
+    quick = asyncio.create_task(ring.refresh())
+    await asyncio.wait({quick}, timeout=0.5)
+    go_on.set()
+    await asyncio.gather(slow, quick)
+    with pytest.raises(AuthenticationFailed, match="revoked"):
+        ring.check(secret)
+
+
 async def test_rotation_overlaps(ring: KeyRing) -> None:
     old, old_secret = await ring.create(
         name="web", tenant="acme", models=["a"], expires_us=now_us() + HOUR_US, settings={"rps": 5}

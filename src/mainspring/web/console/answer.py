@@ -20,7 +20,7 @@ from mainspring.web.console.blocks import decode, pretty
 from mainspring.web.console.charts import Span, span
 from mainspring.web.console.conversation import Conversation, fit, images, read_answer, read_request
 from mainspring.web.console.rendering import base, page
-from mainspring.web.console.sessions import CurrentVisitor, FormVisitor  # noqa: TC001 - FastAPI reads annotations
+from mainspring.web.console.sessions import Admin, CurrentVisitor, FormVisitor  # noqa: TC001 - FastAPI reads annotations
 
 if TYPE_CHECKING:
     from mainspring.web.console.sessions import Visitor
@@ -55,7 +55,7 @@ async def show(
         answered=_answered(payload, row, scale),
         raw=_raw(payload, scale),
         feedback=await runtime.ledger.feedback(request_id),
-        has_config=await runtime.ledger.config(row.config_hash) is not None,
+        has_config=visitor.admin and await runtime.ledger.config(row.config_hash) is not None,
         saved="saved" in request.query_params,
     )
 
@@ -94,8 +94,11 @@ async def image(request: Request, visitor: CurrentVisitor, request_id: str, numb
 
 
 @router.get("/config/{config_hash}")
-async def config(request: Request, _visitor: CurrentVisitor, config_hash: str) -> Response:
-    """The configuration that was in force, as recorded: it holds names of secrets, never their values."""
+async def config(request: Request, _visitor: Admin, config_hash: str) -> Response:
+    """The configuration that was in force, as recorded. For admins: it names tenants, addresses and secrets.
+
+    Of secrets it holds the names, never the values.
+    """
     found = await request.app.state.runtime.ledger.config(config_hash)
     if found is None:
         raise NotFound("No configuration is recorded under this hash.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
+from mainspring.base.errors import StoreError
 from mainspring.web.console.records import read_form
 from mainspring.web.console.rendering import base, fragment
 from mainspring.web.console.sessions import COOKIE, CurrentVisitor, SignInNeeded, read_session
@@ -49,7 +50,10 @@ async def _events(request: Request, where: LedgerFilter, root: str, *, tenants: 
             if not done:
                 yield ": alive\n\n"
                 continue
-            row, waiting = waiting.result(), None
+            try:
+                row, waiting = waiting.result(), None
+            except StoreError:
+                return  # the page asks again, and shows meanwhile that it is not live
             html = fragment("_row.html", base=root, row=row, tenants=tenants)
             yield f"id: {row.id}\nevent: row\ndata: {' '.join(html.split())}\n\n"
     finally:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from mainspring.base.clock import iso
-from mainspring.base.errors import NotFound
+from mainspring.base.errors import NotFound, StoreError
 from mainspring.ledger import LedgerFilter
 from mainspring.web.management import views
 from mainspring.web.management.access import (
@@ -95,11 +95,15 @@ async def list_answers(request: Request, rows: Where, limit: Limit = 50, after: 
 @router.get(
     "/tail", **described("Follow answers", views.Answer, media_type="text/event-stream", refusals=(403,))
 )
-async def tail(request: Request, rows: Where) -> Response:
-    """Server-sent events, one per answer as it is recorded by any process, from now on."""
+async def tail(request: Request, principal: Asking, rows: Where) -> Response:
+    """Server-sent events, one per answer as it is recorded by any process, from now on.
+
+    It ends with the key: within a second after that was revoked or has expired. It ends, too, when the database is away.
+    """
     runtime = runtime_of(request)
     headers = {"x-accel-buffering": "no"}
-    return StreamingResponse(_events(runtime, rows), headers=headers, media_type="text/event-stream")
+    events = _events(runtime, principal.key_id, rows)
+    return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 
 
 @router.get("/{id}", **described("Look an answer up", views.FullAnswer, refusals=(404,)))
@@ -120,8 +124,8 @@ async def get(
     return json(views.full_answer_view(row, await ledger.feedback(id), kept))
 
 
-async def _events(runtime: Runtime, rows: LedgerFilter) -> AsyncIterator[bytes]:
-    """Each new answer as an event, a comment now and then while there is none, until the server stops."""
+async def _events(runtime: Runtime, key_id: str, rows: LedgerFilter) -> AsyncIterator[bytes]:
+    """Each new answer as an event, a comment now and then while there is none, until the server stops or the key ends."""
     yield b": from now on\n\n"
     answers = runtime.ledger.tail(rows)
     coming: asyncio.Future[Inference] = asyncio.ensure_future(anext(answers))
@@ -129,8 +133,15 @@ async def _events(runtime: Runtime, rows: LedgerFilter) -> AsyncIterator[bytes]:
     try:
         while not runtime.draining:
             await asyncio.wait({coming}, timeout=_TICK_SECONDS)
+            if runtime.keys.active(key_id) is None:
+                yield b": the key works no more\n\n"
+                return
             if coming.done():
-                row = coming.result()
+                try:
+                    row = coming.result()
+                except StoreError as error:
+                    yield f": {error.message}\n\n".encode()
+                    return
                 coming = asyncio.ensure_future(anext(answers))
                 silent_ticks = 0
                 yield b"id: %b\ndata: %b\n\n" % (row.id.encode(), msgspec.json.encode(views.answer_view(row)))

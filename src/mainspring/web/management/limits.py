@@ -68,7 +68,9 @@ async def limits(request: Request, principal: Asking, tenant: Tenant = None) -> 
     shared = msgspec.structs.asdict(status.shared)
     since = iso(shared.pop("since_us"))
     if principal.role != "admin":
-        shared["place"] = ""
+        shared["place"] = shared["remedy"] = (
+            ""  # where it is, and what to do there, is the operator's business
+        )
     denied = [
         DeniedSubject(one.limit, one.scope, one.tenant, one.subject, one.denials, iso(one.last_us))
         for one in await denied_lately(runtime.ledger, runtime.limits, tenant=only)

@@ -48,8 +48,9 @@ async def usage(  # noqa: PLR0917 - FastAPI passes them by name
     """
     ledger = runtime_of(request).ledger
     only = scope_of(principal, tenant)
-    until_us = instant(until, "until") or now_us()
-    since_us = instant(since, "since") or until_us - 7 * _DAY_US
+    until_us, since_us = instant(until, "until"), instant(since, "since")
+    until_us = now_us() if until_us is None else until_us
+    since_us = until_us - 7 * _DAY_US if since_us is None else since_us
     if step is None:
         rows = await ledger.usage(by=by, since_us=since_us, until_us=until_us, tenant=only, first_tokens=True)
     else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,6 +45,19 @@ async def test_expiry_is_a_time_too(admin: AsyncClient) -> None:
     body = {"name": "a", "tenant": "t", "expires": "2099-01-01T00:00:00Z"}
     made = await admin.post("/api/v1/keys", json=body)
     assert made.json()["expires"] == "2099-01-01T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize("last", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z"])
+async def test_a_key_may_last_to_the_end_of_the_calendar(admin: AsyncClient, last: str) -> None:
+    made = (await admin.post("/api/v1/keys", json={"name": "a", "tenant": "t", "expires": last})).json()
+    assert made["expires"] == "9999-12-31T23:59:59.000000Z"
+    await asyncio.sleep(1.1)  # its successor would live on into the year 10000
+    successor = await admin.post(f"/api/v1/keys/{made['id']}/rotate", json={})
+    assert (successor.status_code, successor.json()["expires"]) == (201, made["expires"])
+    beyond = {"name": "a", "tenant": "t", "expires": "9999-12-31T23:59:59-12:00"}
+    refused = await admin.post("/api/v1/keys", json=beyond)
+    assert (refused.status_code, refused.json()["param"]) == (422, "expires")
+    assert (await admin.get("/api/v1/keys")).status_code == 200
 
 
 async def test_rotation(admin: AsyncClient, runtime: Runtime) -> None:

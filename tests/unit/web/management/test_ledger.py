@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from mainspring.base.clock import now_us
+from mainspring.base.ids import id_at
 from mainspring.web.console import records
 from mainspring.web.console.sessions import COOKIE, open_session
 from mainspring.web.management import create_api, ledger
@@ -152,6 +154,29 @@ async def test_the_tail_is_kept_alive_and_ends_with_the_server(runtime: Runtime)
     assert await tail.next() == b": keepalive\n\n"
     runtime.draining = True
     await asyncio.wait_for(tail.task, 30)
+
+
+async def test_the_tail_ends_with_its_key(runtime: Runtime, answered: Answered) -> None:
+    key, secret = await runtime.keys.create(name="watcher", tenant="acme")
+    tail = _Tail(runtime, secret)
+    await tail.next()
+    await answered()
+    await tail.next()
+    await runtime.keys.revoke(key.id)
+    await answered(user="ann")
+    await asyncio.wait_for(tail.task, 30)
+    assert await tail.next() == b": the key works no more\n\n"
+    assert tail.events.empty()
+
+
+async def test_usage_since_the_beginning_of_time(admin: AsyncClient, answered: Answered) -> None:
+    await answered(id=id_at(now_us() - 400 * 86_400_000_000))
+    await answered()
+    for since, requests in (("1970-01-01", 2), ("0001-01-01", 2), ("7d", 1)):
+        (sums,) = (await admin.get("/api/v1/usage", params={"since": since})).json()["items"]
+        assert sums["requests"] == requests, since
+    nothing = (await admin.get("/api/v1/usage", params={"until": "1970-01-01"})).json()
+    assert nothing["items"] == []
 
 
 async def test_usage_sums_up(admin: AsyncClient, member: AsyncClient, answered: Answered) -> None:
