@@ -58,6 +58,16 @@ hedge = { after = 0.1, max_share = 1.0 }
 [routes.resumed]
 targets = ["openai/breaks+words=30+gap=0.01+cut=content", "openai/gpt-5-mini"]
 resume = true
+[models."openai/half+words=30+cut=content"]
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 3.0
+[models."openai/none+words=30+cut=start"]
+input_usd_per_mtok = 1.0
+output_usd_per_mtok = 3.0
+[routes.halves]
+targets = ["openai/half+words=30+cut=content", "openai/gpt-5-mini"]
+[routes.nones]
+targets = ["openai/none+words=30+cut=start", "openai/gpt-5-mini"]
 [limits]
 rps_per_user = 0
 """
@@ -173,6 +183,27 @@ def test_what_was_spent_is_what_the_rows_cost(tenant: Tenant, stream: bool) -> N
     assert standing["spent_usd"] > 0
     assert standing["spent_tokens"] == sum(row["input_tokens"] + row["output_tokens"] for row in rows)
     assert standing["answers"] == 3
+
+
+@pytest.mark.parametrize(("route", "stream"), [("halves", False), ("nones", True)])
+def test_an_answer_that_breaks_off_has_cost_something(tenant: Tenant, route: str, stream: bool) -> None:
+    budget = tenant.budget(usd=1, tokens=100_000)
+    answer = tenant.ask(route, stream=stream)
+    assert answer.status_code == 200
+    row = tenant.server.row(answer.headers["x-request-id"])
+    broken, whole = row["attempts"]
+    assert (broken["outcome"], whole["outcome"]) == ("cut", "ok")
+    # The provider has said what the second call took; of the first, it is our own count as far as it came.
+    assert (row["usage_source"], row["cut"]) == ("estimated", False)
+    prompt, written = row["input_tokens"] - 20, row["output_tokens"] - 3
+    assert round(whole["cost_usd"] * 1e9) == 20 * 250 + 3 * 2000
+    assert round(broken["cost_usd"] * 1e9) == prompt * 1000 + written * 3000
+    assert prompt > 0
+    assert (written == 0) == stream
+    assert row["cost_usd"] == pytest.approx(broken["cost_usd"] + whole["cost_usd"], abs=1e-12)
+    standing = tenant.standing(budget)
+    assert standing["spent_usd"] == pytest.approx(row["cost_usd"], abs=1e-12)
+    assert standing["spent_tokens"] == row["input_tokens"] + row["output_tokens"]
 
 
 def test_failed_calls_give_their_reservation_back(tenant: Tenant) -> None:

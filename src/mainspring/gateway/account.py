@@ -1,8 +1,8 @@
 """What an answer used, all calls together: what the provider reported, else our own count of what went through.
 
 A call that did not become the answer may have cost as well: one that another target outran, one that the caller or a
-deadline ended, the first part of a stream that went on elsewhere. Each of them is a `Loss`; failed calls that providers
-do not charge for are none.
+deadline ended, one whose answer broke off or cannot be said, the first part of a stream that went on elsewhere. Each of
+them is a `Loss`; failed calls that providers do not charge for are none.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mainspring.base.errors import ClientGone, ProviderRefused, ProviderUnreachable
-from mainspring.gateway.count import count_answer
+from mainspring.base.errors import ClientGone, ProviderRefused, ProviderUnreachable, StreamCut
+from mainspring.gateway.count import count_answer, count_cut
 from mainspring.ledger.types import Attempt, Usage, UsageSource
 from mainspring.providers.estimate import estimate_request
 from mainspring.providers.types import Operation
 from mainspring.routing.types import Target
 
 if TYPE_CHECKING:
+    from mainspring.base.errors import MainspringError
     from mainspring.gateway.exchange import Exchange
     from mainspring.gateway.trial import Trial
     from mainspring.providers import PriceTable
@@ -73,8 +74,13 @@ def account(exchange: Exchange, prices: PriceTable) -> Usage:
     return usage
 
 
-def lose(exchange: Exchange, trial: Trial) -> None:
-    """Note that a call used something although it did not become the answer."""
+def may_be_billed(trial: Trial, error: MainspringError) -> bool:
+    """Whether a failed call has probably cost something: its answer broke off, or is whole and cannot be used."""
+    return isinstance(error, StreamCut) or (trial.seen is not None and trial.seen.finished)
+
+
+def lose(exchange: Exchange, trial: Trial, error: MainspringError | None = None) -> None:
+    """Note that a call used something although it did not become the answer; `error` is how it failed, if it did."""
     if exchange.operation is Operation.COUNT_TOKENS:
         return
     seen = _believed(trial.seen)
@@ -82,7 +88,7 @@ def lose(exchange: Exchange, trial: Trial) -> None:
     if seen is not None and seen.usage is not None and seen.finished:
         usage, source = seen.usage, "provider"
     else:
-        output = 0
+        output = count_cut(error.arrived) if isinstance(error, StreamCut) else 0
         if trial.probe and not trial.stream and exchange.seen is not None and exchange.seen.usage is not None:
             output = exchange.seen.usage.output  # it runs to its end, and was asked the same
         usage = _at_least(seen, estimate_request(exchange.operation, exchange.body), output)

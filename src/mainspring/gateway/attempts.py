@@ -18,7 +18,7 @@ from mainspring.base.errors import (
     MainspringError,
     drop_frames,
 )
-from mainspring.gateway.account import lose
+from mainspring.gateway.account import lose, may_be_billed
 from mainspring.gateway.beside import Calls
 from mainspring.gateway.exchange import Interruptible
 from mainspring.gateway.faults import (
@@ -170,6 +170,8 @@ class Attempts(Calls[_Answer]):
             error = reason
         except MainspringError as failure:
             error = failure
+            if may_be_billed(trial, error):
+                lose(exchange, trial, error)
         except BaseException:  # a bug of ours says nothing of the target
             trial.let_go()
             raise

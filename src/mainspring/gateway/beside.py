@@ -15,7 +15,7 @@ from mainspring.base.clock import monotonic
 from mainspring.base.errors import MainspringError, ProviderTimeout
 from mainspring.base.logging import get_logger
 from mainspring.gateway import hedge
-from mainspring.gateway.account import lose
+from mainspring.gateway.account import lose, may_be_billed
 from mainspring.gateway.exchange import Interruptible
 from mainspring.gateway.faults import another_target_may_cure
 from mainspring.gateway.hedge import Outrun, Side
@@ -208,8 +208,8 @@ class Calls(Generic[_Answer]):
 
     def _failed_beside(self, trial: Trial, error: MainspringError) -> None:
         self._failures.append((trial.target, error))
-        if isinstance(error, ProviderTimeout):
-            lose(self._exchange, trial)
+        if _has_used(trial, error):
+            lose(self._exchange, trial, error)
         self._called = self._called or Counter()
         self._called[trial.target] += 1
         if not another_target_may_cure(error):
@@ -243,8 +243,8 @@ class Calls(Generic[_Answer]):
                 trial.let_go()
             else:
                 trial.outrun()
-        elif isinstance(side.error, ProviderTimeout) and trial is not None:
-            lose(exchange, trial)
+        elif trial is not None and side.error is not None and _has_used(trial, side.error):
+            lose(exchange, trial, side.error)
         task.cancel()
 
     def _seconds(self) -> float:
@@ -253,3 +253,8 @@ class Calls(Generic[_Answer]):
         assert timeouts is not None
         left = max(0.0, self._total - monotonic())
         return min(left, timeouts.first_token) if self._exchange.stream else left
+
+
+def _has_used(trial: Trial, error: MainspringError) -> bool:
+    """Whether a call that failed has cost something: it was still at work, or had begun to answer."""
+    return isinstance(error, ProviderTimeout) or may_be_billed(trial, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +26,15 @@ _TEXTS = (
     "name",
 )
 
+#: The same in a document that breaks off, maybe in the middle of a string or of an escape in it. Possessive, so that long
+#: strings leave no trail to go back on.
+_STRINGS = re.compile(
+    rb'"(?:%b)"\s*:\s*"((?:[^"\\]++|\\[^u]|\\u[dD][89abAB]..\\u[dD].{3}|\\u(?![dD][89abAB])[0-9a-fA-F]{4})*+)'
+    % "|".join(_TEXTS).encode()
+)
+#: So much of it is looked at: counting more would keep others waiting.
+_MOST_BYTES = 1 << 20
+
 #: What repeats, in a provider's own form, what stands beside it.
 _SAID_TWICE = frozenset({"thinking_blocks", "provider_specific_fields"})
 
@@ -42,6 +52,16 @@ def count_answer(answer: bytes, *, stream: bool) -> int:
         return estimate_text("".join(_whole(_decoded(answer))))
     events = (_decoded(event.data) for event in parse_events(answer))
     return estimate_stream_text(text for event in events for text in _delta(event))
+
+
+def count_cut(answer: bytes) -> int:
+    """Output tokens of the beginning of a whole answer, in the words of any protocol, estimated.
+
+    It is the least that was written: the rest, which did not come, is not guessed.
+    """
+    whole = answer[:_MOST_BYTES].decode("utf-8", "ignore").encode()  # without half of a character at its end
+    texts = (_decoded(b'"%b"' % text) for text in _STRINGS.findall(whole))
+    return estimate_text("".join(text for text in texts if isinstance(text, str)))
 
 
 def _decoded(data: bytes) -> Any:

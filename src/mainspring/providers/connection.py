@@ -81,8 +81,11 @@ class Connection(asyncio.Protocol):
         if not self.complete:
             self._go_on()
             await self._wait()
-        body = b"".join(self._parts)
-        self._parts = []  # an idle connection holds no answer
+        return self.take()
+
+    def take(self) -> bytes:
+        """What has arrived and was not read yet, also after a break. It is gone then: an idle connection holds no answer."""
+        body, self._parts = b"".join(self._parts), []
         return body
 
     async def read_some(self) -> bytes:

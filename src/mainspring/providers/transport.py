@@ -59,8 +59,9 @@ class HttpReply:
         try:
             return await self._connection.read_all()
         except Broken as error:
-            raise ProviderUnreachable(
-                f"{self._pool.name} broke the connection in the middle of its answer."
+            raise StreamCut(
+                f"{self._pool.name} broke the connection in the middle of its answer.",
+                arrived=self._connection.take(),
             ) from error
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -276,7 +277,7 @@ class HttpTransport:
     async def _refusal(self, reply: HttpReply) -> ProviderRefused | ProviderProtocolError:
         try:
             body = await reply.read()
-        except ProviderUnreachable:
+        except StreamCut:
             body = b""
         finally:
             reply.close()

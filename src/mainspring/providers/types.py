@@ -57,7 +57,7 @@ class Reply(Protocol):
         """The whole body.
 
         Raises:
-            ProviderUnreachable: the connection broke before the end.
+            StreamCut: the connection broke before the end; `arrived` is what had come.
         """
         ...
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
-from mainspring.gateway.count import count_answer
+from mainspring.gateway.count import count_answer, count_cut
 from mainspring.providers.estimate import estimate_text
 
 TEXT = "The quick brown fox jumps over the lazy dog."
+ODD = f'{TEXT} "Żółw" said\n\\é \U0001f600.'
 
 
 def sse(*events: Any) -> bytes:
@@ -57,3 +59,31 @@ def test_streams(wrap: Any) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_what_cannot_be_read_counts_as_nothing(body: bytes, stream: bool) -> None:
     assert count_answer(b"data: " + body + b"\n\n" if stream and body else body, stream=stream) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"message": {"role": "assistant", "content": TEXT}}]},
+        {"choices": [{"message": {"tool_calls": [{"function": {"arguments": TEXT}}]}}]},
+        {"type": "message", "content": [{"type": "text", "text": TEXT}]},
+        {"output": [{"type": "message", "content": [{"type": "output_text", "text": TEXT}]}]},
+    ],
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_the_beginning_of_a_whole_answer(body: Any, ascii_only: bool) -> None:
+    data = (
+        json.dumps(body, ensure_ascii=ascii_only)
+        .replace(TEXT, json.dumps(ODD, ensure_ascii=ascii_only)[1:-1])
+        .encode()
+    )
+    counts = [count_cut(data[:end]) for end in range(len(data) + 1)]
+    assert counts[0] == 0
+    assert counts[-1] == estimate_text(ODD)
+    # Wherever it breaks, in the middle of a character or of an escape too, it is about as much as came.
+    assert all(after >= before - 1 for before, after in itertools.pairwise(counts))
+
+
+def test_what_is_no_beginning_of_an_answer_counts_as_nothing() -> None:
+    for body in (b"", b"<html>", b"\xff", b'{"data":[{"embedding":[0.1,', b'{"id":"content\\":\\"abc'):
+        assert count_cut(body) == 0

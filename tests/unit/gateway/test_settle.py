@@ -18,7 +18,7 @@ from mainspring.base.settings import ModelSettings
 from mainspring.gateway.settle import settle
 from mainspring.keys.types import Principal
 from mainspring.ledger.types import Attempt, Usage
-from mainspring.providers.estimate import estimate_request
+from mainspring.providers.estimate import estimate_request, estimate_text
 from mainspring.providers.prices import PriceTable
 from mainspring.providers.types import Operation, Seen
 from mainspring.routing import Target
@@ -126,3 +126,32 @@ async def test_long_explanations_are_cut() -> None:
 async def test_payloads_that_are_not_kept() -> None:
     _, payload, _ = await settled(store_payloads=False, seen=Seen(usage=REPORTED, finished=True))
     assert payload is None
+
+
+MODELS = {"one/m": ModelSettings(input_usd_per_mtok=1, output_usd_per_mtok=10)}
+#: Of the protocol as far as usage is read off it, but without a message that could be said in another one.
+UNSAYABLE = b'{"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}'
+
+
+async def test_an_answer_that_cannot_be_said_was_billed_all_the_same() -> None:
+    async with bench(
+        ScriptedProvider("one", [UNSAYABLE]), models=MODELS, route={"retry": {"attempts": 1}}
+    ) as at:
+        sink, _ = await at.ask(operation=Operation.MESSAGES)
+        (row,) = at.ledger.rows
+    assert (sink.status, row.error) == (502, "provider_protocol_error")
+    assert (row.input_tokens, row.output_tokens, row.usage_source) == (7, 3, "provider")
+    assert row.cost_nusd == row.attempts[0].cost_nusd == 7 * 1000 + 3 * 10_000
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_breaks_off_everywhere(stream: bool) -> None:
+    cut = StreamCut("one broke the connection.", arrived=b"" if stream else ANSWER[:-60])
+    one = ScriptedProvider("one", [b": hello\n\n" if stream else b"", cut])
+    async with bench(one, models=MODELS, route={"retry": {"attempts": 1}}) as at:
+        _, exchange = await at.ask(stream=stream)
+        (row,) = at.ledger.rows
+    asked = estimate_request(exchange.operation, exchange.body)
+    assert (row.error, row.usage_source, row.input_tokens) == ("stream_cut", "estimated", asked)
+    assert row.output_tokens == (0 if stream else estimate_text("hello there"))
+    assert row.cost_nusd == asked * 1000 + row.output_tokens * 10_000

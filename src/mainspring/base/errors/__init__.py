@@ -19,7 +19,7 @@ MainspringError
 │   ├── ProviderUnreachable     no connection, or it broke before an answer
 │   ├── ProviderTimeout         connected, but silent for too long
 │   ├── ProviderProtocolError   it answered with something that is no answer
-│   ├── StreamCut               its stream ended in the middle
+│   ├── StreamCut               its answer ended in the middle
 │   ├── NoTargetAvailable       every target of a route failed too often to be asked now
 │   └── ProviderCoolingDown     none of its keys may be used now; it was not called
 │       ├── ProviderDrained         somebody took it out of use

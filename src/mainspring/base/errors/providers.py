@@ -85,9 +85,17 @@ class ProviderProtocolError(ProviderError):
 
 
 class StreamCut(ProviderError):
-    """The provider's stream ended before it said that it was done."""
+    """The provider's answer ended before it was complete.
+
+    Attributes:
+        arrived: what had come of an answer that is read whole; it never goes to a log.
+    """
 
     code = "stream_cut"
+
+    def __init__(self, message: str, *, remedy: str = "", arrived: bytes = b"") -> None:
+        super().__init__(message, remedy=remedy)
+        self.arrived = arrived
 
 
 class NoTargetAvailable(ProviderError):
