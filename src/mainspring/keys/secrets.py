@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mainspring.base.errors import ConfigError
+from mainspring.base.private import private_folder
 
 #: Where the admin key is kept that we make when none is given, in the working folder.
 ADMIN_KEY_FILE = Path(".mainspring/admin.key")
@@ -84,7 +85,7 @@ def write_file(path: Path, secret: str) -> bool:
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

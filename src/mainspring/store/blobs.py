@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mainspring.base.errors import ConfigError, NotFound, StoreUnavailable
+from mainspring.base.private import private_folder
 from mainspring.base.settings import without_password
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ def open_blobs(url: str) -> BlobStore:
         if scheme == "memory":
             return store.MemoryStore()
         if scheme == "file":
-            return store.LocalStore(Path(rest), mkdir=True)
+            private_folder(Path(rest))  # payloads are in there
+            return store.LocalStore(Path(rest))
         # A payload waits for this: give up long before the three minutes that obstore would try.
         options: dict[str, Any] = {"retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}}
         if scheme == "s3":

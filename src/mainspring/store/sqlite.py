@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mainspring.base.errors import ConfigError, Conflict, StoreError, StoreUnavailable
+from mainspring.base.private import private_file, private_folder
 from mainspring.store.checkpoint import Checkpointer
 from mainspring.store.line import Line, Trouble
 from mainspring.store.migrate import migrate
@@ -119,19 +121,21 @@ class _File:
         self.checkpointer = Checkpointer(self._connect_beside)
 
     def create(self) -> None:
-        """Make the folder; the first connection makes the file."""
+        """Make the folder and the file, for this user alone: answers are in there. SQLite gives its logs the file's mode."""
         if self.path.is_dir():
             raise StoreUnavailable(
                 f"{self.path} is a folder.",
                 remedy="Name a file in [storage] database, such as sqlite:///x.db.",
             )
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
         except OSError as error:
             raise StoreUnavailable(
                 f"The folder {self.path.parent} of the database cannot be made: {error.strerror}.",
                 remedy="Name a writable place in [storage] database.",
             ) from error
+        with suppress(OSError):  # the first connection finds the same, and says it as every one does
+            private_file(self.path)
 
     def connect(self, *, write: bool) -> SqliteSession:
         """Open a session. Writers do not wait inside SQLite, whose waiting is coarse: lines wait for them."""

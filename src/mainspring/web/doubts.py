@@ -9,6 +9,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mainspring.base.private import open_to_everybody
 from mainspring.base.settings import without_password
 from mainspring.base.settings.secrets import kind_of
 from mainspring.keys import ADMIN_KEY_FILE
@@ -67,6 +68,13 @@ def _of_stores(settings: Settings) -> Iterator[Doubt]:
             str(ADMIN_KEY_FILE),
             "other users of this machine may read it.",
             f"Run `chmod 600 {ADMIN_KEY_FILE}`.",
+        )
+    file = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    if url.startswith("sqlite:///") and open_to_everybody(file):
+        yield Doubt(
+            "storage.database",
+            f"every user of this machine may read {file}, and with it what people asked.",
+            f"Run `chmod o-rwx {file}*`, or on its folder.",
         )
 
 

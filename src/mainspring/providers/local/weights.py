@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.base.errors import LocalModelError, NotFound
 from mainspring.base.logging import scrub_text
+from mainspring.base.private import private_folder
 from mainspring.providers.local.catalog import IN_THE_BOX
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def fetch(weights: Weights, directory: Path, report: Report) -> Path:
     if weights.present(directory):
         return target
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        private_folder(directory)  # it may be the first thing that is made where the database will be
         with _lock(
             directory / f".{weights.file}.lock", lambda: report("waiting for another pull", 0, weights.size)
         ):
