@@ -73,6 +73,27 @@ def test_wire_07_stream_is_byte_exact(http: httpx2.Client, path: str) -> None:
     assert answer.content == stream_bytes(path, document, Behaviour.parse(traits))
 
 
+def test_what_another_provider_had_sealed_in_a_conversation_is_left_out(
+    http: httpx2.Client, provider: ProviderServer
+) -> None:
+    asked = {
+        "model": "openai/t+reasoning=3",
+        "max_tokens": 99,
+        "messages": [{"role": "user", "content": "sealed"}],
+    }
+    said = http.post("/v1/messages", json=asked).json()["content"]
+    assert [block["type"] for block in said] == ["thinking", "text"]
+    turns = [
+        *asked["messages"],
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": "unsealed"},
+    ]
+    answer = http.post("/v1/messages", json={**asked, "model": "anthropic/odd", "messages": turns})
+    assert answer.status_code == 200
+    sent = provider.requests("unsealed")[0].document()["messages"]
+    assert sent == [turns[0], {"role": "assistant", "content": said[1:]}, turns[2]]
+
+
 def test_wire_07_options_of_a_stream_keep_what_else_is_in_them(
     http: httpx2.Client, provider: ProviderServer
 ) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from mainspring.base.errors import InvalidRequest
 from mainspring.gateway.reserve import OUTPUT_LIMITS
 from mainspring.gateway.rewrite import asking_for_usage, with_model, with_number
-from mainspring.providers.translate import UPSTREAMS, asking_for_rest, translation
+from mainspring.providers.translate import UPSTREAMS, asking_for_rest, translation, without_sealed
 from mainspring.providers.translate.upstream_chat import takes_completion_limit
 from mainspring.providers.types import Call, Operation
 
@@ -58,7 +58,7 @@ def prepare(
     operation, spoken = _say(exchange.operation, provider, among)
     asked = _limited(exchange, target, translated=spoken is not None)
     if spoken is None:
-        body = asked
+        body = without_sealed(operation, asked)
         if exchange.envelope.model != target.model:
             body = with_model(body, target.model)
     else:

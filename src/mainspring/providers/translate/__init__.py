@@ -9,6 +9,7 @@ of its field or listed as left out in the table of the half concerned (`upstream
 """
 
 from mainspring.providers.translate.begun import Begun, read_begun
+from mainspring.providers.translate.carry import without_sealed
 from mainspring.providers.translate.clients import CLIENTS, streamed_text, whole_text
 from mainspring.providers.translate.continuation import (
     UPSTREAMS,
@@ -33,5 +34,6 @@ __all__ = [
     "streamed_text",
     "translation",
     "whole_text",
+    "without_sealed",
     "writer_of",
 ]

@@ -3,7 +3,8 @@
 A chat message carries Anthropic's signed thinking as `thinking_blocks` and, where blocks stand in an order or are of a
 kind that chat cannot say, the whole content as `provider_specific_fields.anthropic_content`. The other way round, the
 reasoning of a chat provider is carried in the opaque string that the other protocol reserves for such things (the
-`signature` of a thinking block, the `encrypted_content` of a reasoning item). A seal marks our strings, so that a
+`signature` of a thinking block, the `encrypted_content` of a reasoning item). So is the signature of a call (Gemini
+refuses a call that comes back without it), in what stands before that call. A seal marks our strings, so that a
 provider is only ever given back what a provider of its own kind has said.
 """
 
@@ -15,12 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mainspring.providers.refusals import UNREADABLE
 from mainspring.providers.translate.hub import CARRIED, Message
+from mainspring.providers.types import Operation
 
 if TYPE_CHECKING:
     from mainspring.providers.translate.types import Document
 
 _SEAL = "mainspring."
+_SEALED = b'"mainspring.'
+#: Where the conversation stands that may hold something sealed.
+_TURNS = {
+    Operation.MESSAGES: "messages",
+    Operation.COUNT_TOKENS: "messages",
+    Operation.RESPONSES: "input",
+}
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 
 
@@ -41,7 +51,7 @@ def unseal(text: Any) -> Document | None:
 
 
 def reasoning_fields(message: Message, thoughts: str) -> Document:
-    """The names under which a chat provider gave its reasoning, without the text that is shown anyway.
+    """What gives a chat provider its reasoning back, without the text that is shown anyway; empty where nothing must.
 
     Args:
         message: the message, or the first piece of it that holds reasoning.
@@ -55,7 +65,16 @@ def reasoning_fields(message: Message, thoughts: str) -> Document:
     fields: Document = {"field": name} if thoughts else {}
     if message.reasoning_details:
         fields["reasoning_details"] = message.reasoning_details
+    # Of calls that are made together, the first is signed.
+    signed = next((call.extra_content for call in message.calls() if call.extra_content), None)
+    if signed is not None:
+        fields["call"] = signed
     return fields
+
+
+def restore_call(document: Document) -> Document:
+    """The fields of the call that comes next."""
+    return {"extra_content": document["call"]} if isinstance(document.get("call"), dict) else {}
 
 
 def restore_reasoning(document: Document, thoughts: str) -> Document:
@@ -82,6 +101,48 @@ def thinking_blocks(message: Document) -> list[Document]:
             case _:
                 pass  # unsigned thinking is of no use to Anthropic, which would refuse it
     return found or _from_details(message.get("reasoning_details"))
+
+
+def without_sealed(operation: Operation, body: bytes) -> bytes:
+    """A request that passes through, without what we have sealed: its provider could not open that, and refuses it.
+
+    Args:
+        operation: what is asked.
+        body: a JSON object; it stays as it is, byte for byte, where nothing of ours is in it.
+    """
+    if operation not in _TURNS or _SEALED not in body:
+        return body
+    name = _TURNS[operation]
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        turns = msgspec.json.decode(fields.get(name) or b"null")
+    except UNREADABLE:
+        return body  # its provider says what is wrong with it
+    kept = [_unsealed(turn) for turn in turns] if isinstance(turns, list) else turns
+    if kept == turns:
+        return body
+    fields[name] = msgspec.Raw(msgspec.json.encode([turn for turn in kept if turn is not None]))
+    return msgspec.json.encode(fields)
+
+
+def _unsealed(turn: Any) -> Any:
+    """A turn of messages, or an item of Responses, without what is sealed; None where nothing else is in it."""
+    match turn:
+        case {"type": "reasoning", "encrypted_content": sealed} if unseal(sealed) is not None:
+            return None
+        case {"role": "assistant", "content": list(blocks)}:
+            kept = [block for block in blocks if not _is_sealed(block)]
+            return {**turn, "content": kept} if kept or not blocks else None
+        case _:
+            return turn
+
+
+def _is_sealed(block: Any) -> bool:
+    return (
+        isinstance(block, dict)
+        and block.get("type") == "thinking"
+        and unseal(block.get("signature")) is not None
+    )
 
 
 def _from_details(details: Any) -> list[Document]:

@@ -38,9 +38,8 @@ def message(answer: Answer, names: dict[str, str]) -> Document:
     said, choice = answer.message(), answer.first()
     content: list[Document] = []
     thoughts = said.thoughts()
-    if thoughts or said.reasoning_details:
-        signature = seal(reasoning_fields(said, thoughts))
-        content.append({"type": "thinking", "thinking": thoughts, "signature": signature})
+    if carried := reasoning_fields(said, thoughts):
+        content.append({"type": "thinking", "thinking": thoughts, "signature": seal(carried)})
     text = said.text() or said.refusal or ""
     if text:
         content.append({"type": "text", "text": text})
@@ -125,8 +124,8 @@ class MessagesWriter:
 
     def _take(self, delta: Message) -> None:
         thoughts = delta.thoughts()
-        if thoughts or delta.reasoning_details:
-            self._remember(delta, thoughts)
+        if carried := reasoning_fields(delta, thoughts):
+            self._remember(carried)
             self._lanes.push("thinking", thoughts)
         text = delta.text()
         if delta.refusal:
@@ -141,9 +140,8 @@ class MessagesWriter:
             kind = f"tool {self._numbers.of(call)}"
             self._lanes.push(kind, fragment, call_id=call.id, name=name)
 
-    def _remember(self, delta: Message, thoughts: str) -> None:
+    def _remember(self, fields: Document) -> None:
         """Keep what gives the reasoning back to its provider later; details come in pieces."""
-        fields = reasoning_fields(delta, thoughts)
         details = [*self._reasoning.get("reasoning_details", []), *_items(fields.get("reasoning_details"))]
         self._reasoning = {**self._reasoning, **fields}
         if details:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mainspring.providers.translate.carry import restore_reasoning, unseal
+from mainspring.providers.translate.carry import restore_call, restore_reasoning, unseal
 from mainspring.providers.translate.documents import a_list, a_text, an_object, refuse
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def _assistant(blocks: list[Any], where: str) -> Document:
     texts: list[str] = []
     calls: list[Document] = []
     reasoning: Document = {}
+    signed: Document = {}
     for index, raw in enumerate(blocks):
         path = f"{where}[{index}]"
         block = an_object(raw, path)
@@ -125,12 +126,13 @@ def _assistant(blocks: list[Any], where: str) -> Document:
             case "text":
                 texts.append(a_text(block.get("text"), f"{path}.text"))
             case "tool_use":
-                calls.append(_call(block, path))
+                calls.append(_call(block, path) | signed)
+                signed = {}
             case "thinking":
                 # Another model's signed thinking means nothing to this provider; its own is given back to it.
-                reasoning |= restore_reasoning(
-                    unseal(block.get("signature")) or {}, str(block.get("thinking") or "")
-                )
+                carried = unseal(block.get("signature")) or {}
+                reasoning |= restore_reasoning(carried, str(block.get("thinking") or ""))
+                signed = restore_call(carried) or signed
             case "redacted_thinking":
                 pass
             case "server_tool_use" | "mcp_tool_use":

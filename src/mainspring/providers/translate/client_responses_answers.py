@@ -110,7 +110,7 @@ def response(answer: Answer, requested: Document) -> Document:
 
 def carried_fields(message: Message, thoughts: str) -> Document:
     """What must come back with the conversation and has no readable place in it."""
-    fields = reasoning_fields(message, thoughts) if thoughts or message.reasoning_details else {}
+    fields = reasoning_fields(message, thoughts)
     if message.thinking_blocks:
         fields["thinking_blocks"] = message.thinking_blocks
     if message.provider_specific_fields and CARRIED in message.provider_specific_fields:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mainspring.providers.translate.carry import restore_reasoning, unseal
+from mainspring.providers.translate.carry import restore_call, restore_reasoning, unseal
 from mainspring.providers.translate.documents import a_list, a_text, an_object, refuse
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def chat_messages(items: Any) -> list[Document]:
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
     messages: list[Document] = []
+    signed: Document = {}
     for index, raw in enumerate(a_list(items, "input")):
         where = f"input[{index}]"
         item = an_object(raw, where)
@@ -30,11 +31,14 @@ def chat_messages(items: Any) -> list[Document]:
             case "message":
                 _message(messages, item, where)
             case "function_call":
-                _assistant(messages, joins="tool_calls")["tool_calls"].append(_call(item, where))
+                _assistant(messages, joins="tool_calls")["tool_calls"].append(_call(item, where) | signed)
+                signed = {}
             case "function_call_output":
                 messages += _output(item, where)
             case "reasoning":
-                _reasoning(messages, item)
+                carried = unseal(item.get("encrypted_content")) or {}
+                _reasoning(messages, item, carried)
+                signed = restore_call(carried) or signed
             case "item_reference":
                 raise refuse(
                     f"{where}.type", "is item_reference, but nothing was stored to refer to", _KEEP_STATE
@@ -148,11 +152,8 @@ def _output(item: Document, where: str) -> list[Document]:
     return result
 
 
-def _reasoning(messages: list[Document], item: Document) -> None:
+def _reasoning(messages: list[Document], item: Document, carried: Document) -> None:
     """Give reasoning back to the provider that said it; what another one sealed means nothing here."""
-    carried = unseal(item.get("encrypted_content"))
-    if carried is None:
-        return
     summary = item.get("summary")
     parts = [part for part in summary if isinstance(part, dict)] if isinstance(summary, list) else []
     fields = restore_reasoning(carried, "".join(str(part.get("text") or "") for part in parts))

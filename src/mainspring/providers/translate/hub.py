@@ -35,11 +35,12 @@ class FunctionCall(msgspec.Struct):
 
 
 class ToolCall(msgspec.Struct):
-    """A tool call, or in a stream a piece of the one at `index`."""
+    """A tool call, or in a stream a piece of the one at `index`. Gemini signs its calls in `extra_content`."""
 
     index: int | None = None
     id: str | None = None
     function: FunctionCall | None = None
+    extra_content: dict[str, Any] | None = None
 
 
 class Message(msgspec.Struct):

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 #: OpenAI's own models: their newer ones refuse `max_tokens`, and other servers know nothing else.
 _OPENAI = re.compile(r"(?:^|/)(?:gpt-(?!oss)|o\d|chatgpt|codex|computer-use)", re.IGNORECASE)
+#: Google's models sign the calls of tools. From the third generation on they refuse calls that come back unsigned, but for
+#: this word, which Google has for conversations that another model began.
+_GEMINI = re.compile(r"(?:^|/)gemini-", re.IGNORECASE)
+_SIGNING = re.compile(r"^(?:models/)?gemini-(?!1\.|2\.)", re.IGNORECASE)
+_UNSIGNED = {"extra_content": {"google": {"thought_signature": "skip_thought_signature_validator"}}}
 #: OpenAI's models that do not reason, and answer 400 to an effort.
 _UNREASONING = re.compile(r"(?:^|/)(?:gpt-3|gpt-4|chatgpt-4)", re.IGNORECASE)
 
@@ -36,7 +41,9 @@ class ChatUpstream:
         chat.pop("reasoning_summary", None)
         if _UNREASONING.search(model):
             chat.pop("reasoning_effort", None)
-        chat["messages"] = [_without_foreign_thinking(message) for message in chat["messages"]]
+        chat["messages"] = [
+            _signed(_without_foreign_thinking(message), model) for message in chat["messages"]
+        ]
         return {"model": model, **{name: value for name, value in chat.items() if name != "model"}}
 
     def answer(self, body: bytes) -> Answer:
@@ -54,6 +61,18 @@ def _without_foreign_thinking(message: Document) -> Document:
     if "thinking_blocks" in foreign:
         foreign |= {"reasoning_content"}
     return {name: value for name, value in message.items() if name not in foreign} if foreign else message
+
+
+def _signed(message: Document, model: str) -> Document:
+    """A message whose calls carry signatures where the model wants them, and nowhere else."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
+        return message
+    if not _GEMINI.search(model):
+        calls = [{name: value for name, value in call.items() if name != "extra_content"} for call in calls]
+    elif _SIGNING.match(model) and "extra_content" not in calls[0]:
+        calls = [{**calls[0], **_UNSIGNED}, *calls[1:]]
+    return {**message, "tool_calls": calls}
 
 
 class ChatReader:
