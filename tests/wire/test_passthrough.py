@@ -9,6 +9,8 @@ import pytest
 from tests.support.provider.behaviour import Behaviour
 from tests.support.provider.http import answer_bytes, stream_bytes
 
+from mainspring.providers.translate.carry import seal
+
 if TYPE_CHECKING:
     import httpx2
     from tests.support.provider_server import ProviderServer
@@ -76,22 +78,14 @@ def test_wire_07_stream_is_byte_exact(http: httpx2.Client, path: str) -> None:
 def test_what_another_provider_had_sealed_in_a_conversation_is_left_out(
     http: httpx2.Client, provider: ProviderServer
 ) -> None:
-    asked = {
-        "model": "openai/t+reasoning=3",
-        "max_tokens": 99,
-        "messages": [{"role": "user", "content": "sealed"}],
-    }
-    said = http.post("/v1/messages", json=asked).json()["content"]
-    assert [block["type"] for block in said] == ["thinking", "text"]
-    turns = [
-        *asked["messages"],
-        {"role": "assistant", "content": said},
-        {"role": "user", "content": "unsealed"},
-    ]
-    answer = http.post("/v1/messages", json={**asked, "model": "anthropic/odd", "messages": turns})
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": seal({"field": "reasoning_content"})}
+    text = {"type": "text", "text": "Yes."}
+    question, again = {"role": "user", "content": "sealed?"}, {"role": "user", "content": "unsealed?"}
+    turns = [question, {"role": "assistant", "content": [thought, text]}, again]
+    answer = http.post("/v1/messages", json={"model": "anthropic/odd", "max_tokens": 99, "messages": turns})
     assert answer.status_code == 200
-    sent = provider.requests("unsealed")[0].document()["messages"]
-    assert sent == [turns[0], {"role": "assistant", "content": said[1:]}, turns[2]]
+    sent = provider.requests("unsealed?")[0].document()["messages"]
+    assert sent == [question, {"role": "assistant", "content": [text]}, again]
 
 
 def test_wire_07_options_of_a_stream_keep_what_else_is_in_them(
