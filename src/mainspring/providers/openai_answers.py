@@ -124,6 +124,8 @@ def _read_responses(name: str, answer: ResponsesAnswer) -> Seen:
         if said := given(answer.error):
             raise refusal(name, said)
         raise ProviderProtocolError(f"{name} answered 200 with a body that is no answer of its protocol.")
+    if answer.status == "failed" and (said := given(answer.error)):
+        raise refusal(name, said)
     return Seen(
         usage=answer.usage.exclusive() if answer.usage is not None else None,
         finish_reason=responses_finish(answer),

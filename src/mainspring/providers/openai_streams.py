@@ -30,6 +30,7 @@ class _Delta(msgspec.Struct):
 
 
 class _ChunkChoice(msgspec.Struct):
+    index: int | None = None
     delta: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
@@ -57,6 +58,9 @@ class ChatScanner:
         self.seen = Seen()
         self._name = name
         self._strip = strip_usage
+        #: Which choices were seen to begin and to end: an answer of several is complete when all of them are.
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
 
     def feed(self, events: bytes) -> bytes:
         """Look at whole events; return those for the caller."""
@@ -109,11 +113,13 @@ class ChatScanner:
         if chunk.usage is not None:
             seen.usage = chunk.usage.exclusive()
         for choice in chunk.choices or ():
+            if _has_content(choice):
+                seen.content = True
+                self._begun.add(choice.index or 0)
             if choice.finish_reason:  # some providers send an empty one until the end
                 seen.finish_reason = choice.finish_reason
-                seen.finished = True
-            if not seen.content and _has_content(choice):
-                seen.content = True
+                self._ended.add(choice.index or 0)
+            seen.finished = bool(self._ended) and self._begun <= self._ended
 
 
 def _has_content(choice: _ChunkChoice) -> bool:

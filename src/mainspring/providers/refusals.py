@@ -68,8 +68,29 @@ def refusal(name: str, error: bytes) -> ProviderRefused:
     )
 
 
+#: With what Responses say that a request cannot be answered as it is, by nobody.
+_UNANSWERABLE = (
+    "bio_policy",
+    "data_residency_mismatch",
+    "empty_image_file",
+    "failed_to_download_image",
+    "image_content_policy_violation",
+    "image_file_not_found",
+    "image_file_too_large",
+    "image_parse_error",
+    "image_too_large",
+    "image_too_small",
+    "invalid_base64_image",
+    "invalid_image",
+    "invalid_image_format",
+    "invalid_image_mode",
+    "invalid_image_url",
+    "invalid_prompt",
+    "misalignment_policy_violation",
+    "unsupported_image_media_type",
+)
 #: Error types and codes that stand for a status, in either protocol.
-_STATUS_OF_TYPE = {
+_STATUS_OF_TYPE = dict.fromkeys(_UNANSWERABLE, 400) | {
     "api_error": 500,
     "authentication_error": 401,
     "context_length_exceeded": 400,
@@ -85,4 +106,5 @@ _STATUS_OF_TYPE = {
     "request_too_large": 413,
     "server_error": 500,
     "timeout_error": 504,
+    "vector_store_timeout": 504,
 }

@@ -40,6 +40,7 @@ SURFACES: dict[str, Surface] = {
 _MODELS = "/v1/models"
 #: A longer name of a model is none, and would be kept in every place that names it.
 _NAME_CHARS = 256
+_KEPT_AT_PROVIDER = (b'"prompt"', b'"previous_response_id"', b'"conversation"')
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
@@ -140,9 +141,14 @@ def read_envelope(body: bytes, surface: Surface) -> Envelope:
             remedy="Name a route, or a model as `provider/model`.",
             param="model",
         )
-    if bytes(getattr(envelope, surface.needs)) in {b"", b"null"}:
+    if bytes(getattr(envelope, surface.needs)) in {b"", b"null"} and not _says_elsewhere(surface, body):
         raise InvalidRequest(f"The body has no `{surface.needs}`.", remedy="Add it.", param=surface.needs)
     return envelope
+
+
+def _says_elsewhere(surface: Surface, body: bytes) -> bool:
+    """Whether a Responses request asks something without an input: what its provider keeps says it."""
+    return surface.operation is Operation.RESPONSES and any(name in body for name in _KEPT_AT_PROVIDER)
 
 
 async def _send(response: Sink, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -87,6 +87,16 @@ async def test_it_goes_on_at_the_next_target() -> None:
         assert [entry.in_flight for entry in at.gateway.health.entries()] == [0, 0]
 
 
+async def test_a_rest_whose_finish_comes_without_a_delta() -> None:
+    bare = b'data: {"choices":[{"index":0,"finish_reason":"length"}]}\n\n'
+    one, two = ScriptedProvider("one", BROKEN), ScriptedProvider("two", [ROLE, other("forty"), bare, DONE])
+    async with bench(one, two, route=RESUME) as at:
+        sink, _ = await at.ask(stream=True)
+        finishes = [choice.get("finish_reason") for one in chunks(sink.body) for choice in one["choices"]]
+        assert finishes[-1] == "length"
+        assert sink.body.endswith(DONE)
+
+
 async def test_a_single_target_may_go_on_itself() -> None:
     one = ScriptedProvider("one", BROKEN, REST)
     async with bench(one, route=RESUME) as at:

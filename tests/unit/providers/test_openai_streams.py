@@ -164,6 +164,27 @@ def test_an_empty_finish_reason_is_none() -> None:
     assert (seen.finished, seen.finish_reason) == (False, None)
 
 
+def test_several_choices_are_complete_when_all_of_them_are() -> None:
+    def event(index: int, text: str = "", finish: str | None = None) -> bytes:
+        choice = {"index": index, "delta": {"content": text}, "finish_reason": finish}
+        return f"data: {json.dumps({'choices': [choice]}, separators=(',', ':'))}\n\n".encode()
+
+    scanner = ChatScanner("up", strip_usage=True)
+    finished = []
+    for one_event in (
+        event(0, "a") + event(1, "b"),
+        event(2, "c"),  # passes undecoded
+        event(0, finish="stop"),
+        event(1, finish="length"),
+        event(2, "d"),
+        event(2, finish="stop"),
+        event(2, ""),
+    ):
+        scanner.feed(one_event)
+        finished.append(scanner.seen.finished)
+    assert finished == [False, False, False, True, False, True, True]
+
+
 def test_legacy_completions() -> None:
     text = {"model": "m", "choices": [{"index": 0, "text": "hello", "finish_reason": None}]}
     assert one(text).content
@@ -358,3 +379,17 @@ def test_whole_answers_that_are_none(operation: Operation) -> None:
     with pytest.raises(ProviderRefused) as error:
         read_answer("up", operation, b'{"error":{"message":"x","code":"rate_limit_exceeded"}}')
     assert error.value.upstream_status == 429
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("server_error", 500), ("rate_limit_exceeded", 429), ("invalid_prompt", 400), ("odd", 502)],
+)
+def test_a_response_that_has_failed(code: str, status: int) -> None:
+    failed = {"status": "failed", "error": {"code": code, "message": "x"}, "output": []}
+    with pytest.raises(ProviderRefused) as error:
+        read_answer("up", Operation.RESPONSES, json.dumps(failed).encode())
+    scanner = ResponsesScanner("up")
+    scanner.feed(response_event("response.failed", response=failed))
+    assert scanner.seen.error is not None
+    assert error.value.upstream_status == scanner.seen.error.upstream_status == status

@@ -65,6 +65,14 @@ def test_each_surface_needs_something(path: str) -> None:
     assert error.value.param == surface.needs
 
 
+@pytest.mark.parametrize("said", ["previous_response_id", "conversation", "prompt"])
+def test_responses_without_an_input_may_go_on_from_what_the_provider_keeps(said: str) -> None:
+    body = json.dumps({"model": "m", said: "kept-1"}).encode()
+    assert read_envelope(body, SURFACES["/v1/responses"]).model == "m"
+    with pytest.raises(InvalidRequest):
+        read_envelope(body, CHAT)
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:modelstra ', max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:

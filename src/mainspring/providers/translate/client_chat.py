@@ -75,10 +75,10 @@ class ChatWriter:
             }
         if chunk.service_tier:
             self._base["service_tier"] = chunk.service_tier
-        if not chunk.choices or chunk.choices[0].delta is None:
+        if not chunk.choices:
             return b""
         choice = chunk.choices[0]
-        delta = {"delta": self._delta(chunk.choices[0].delta)}
+        delta = {"delta": self._delta(choice.delta) if choice.delta is not None else {}}
         return self._event([_choice(choice, delta, old=self._old)])
 
     def end(self, usage: Usage | None) -> bytes:
