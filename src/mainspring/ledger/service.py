@@ -74,13 +74,17 @@ class Ledger:
         return await self._database.read(lambda connection: queries.get(connection, id, tenant))
 
     async def payload(self, id: str) -> Payload | None:  # noqa: A002 - see get
-        """What was asked and answered; None if it was not kept."""
+        """What was asked and answered; None if it was not kept, or is kept no more: a bucket may let blobs expire."""
         row = await self._database.read(lambda connection: queries.payload(connection, id))
         if row is None:
             return None
         request_bytes, response_bytes, data, blob = row
         if blob is not None:
-            data = await self._blobs.get(blob)
+            try:
+                data = await self._blobs.get(blob)
+            except NotFound:
+                _log.warning("payload_gone", blob=blob)
+                return None
         return await asyncio.to_thread(unpack, data, id, request_bytes, response_bytes)
 
     async def page(

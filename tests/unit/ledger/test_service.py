@@ -106,6 +106,15 @@ async def test_payloads_come_back_byte_for_byte(ledger: Ledger, database: Databa
     assert await ledger.payload("nothing") is None
 
 
+async def test_a_payload_whose_blob_has_expired_is_kept_no_more(ledger: Ledger, blobs: BlobStore) -> None:
+    row = answer()
+    await ledger.append(row, Payload(id=row.id, request=os.urandom(50_000)))
+    (name,) = await blobs.list()
+    await blobs.delete(name)
+    assert await ledger.payload(row.id) is None
+    assert await ledger.get(row.id) == row
+
+
 async def test_a_large_payload_stays_in_the_database_when_the_blob_store_is_away(
     database: Database, tmp_path: Any
 ) -> None:

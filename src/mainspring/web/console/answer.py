@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from mainspring.base.clock import now_us
-from mainspring.base.errors import InvalidRequest, NotFound
+from mainspring.base.errors import InvalidRequest, NotFound, StoreError
 from mainspring.base.ids import new_id
 from mainspring.ledger.types import Feedback, Inference, Payload
 from mainspring.web.console import formatting
@@ -40,7 +40,10 @@ async def show(
     """The page of one answer; `?all=1` leaves nothing out."""
     runtime: Runtime = request.app.state.runtime
     row = await find(runtime, visitor, request_id)
-    payload = await runtime.ledger.payload(request_id)
+    try:
+        payload, away = await runtime.ledger.payload(request_id), False
+    except StoreError:  # of the blobs: the row has been read, and is worth a page without its contents
+        payload, away = None, True
     scale = _UNLIMITED if whole else 1
     key = runtime.keys.active(row.key_id) if row.key_id else None
     return page(
@@ -51,6 +54,7 @@ async def show(
         key_name=key.name if key else "",
         tokens=token_buckets(row),
         spans=waterfall(row),
+        away=away,
         asked=_asked(payload, scale),
         answered=_answered(payload, row, scale),
         raw=_raw(payload, scale),

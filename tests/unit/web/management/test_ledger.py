@@ -2,25 +2,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import msgspec
 import pytest
 
 from mainspring.base.clock import now_us
 from mainspring.base.ids import id_at
+from mainspring.base.settings import Settings
 from mainspring.web.console import records
 from mainspring.web.console.sessions import COOKIE, open_session
 from mainspring.web.management import create_api, ledger
+from mainspring.web.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from httpx2 import AsyncClient
 
     from mainspring.ledger import Inference
     from mainspring.web.asgi import Message
-    from mainspring.web.runtime import Runtime
 
     Answered = Callable[..., Awaitable[Inference]]
 
@@ -285,3 +289,25 @@ async def test_a_search_that_takes_long_says_how_far_it_looked(
     assert looked[0] > looked[1]
     assert (await admin.get("/api/v1/ledger", params=asked)).json() == {"items": [], "next": None}
     assert min(row.id for row in rows) < asked["after"]
+
+
+async def test_an_answer_has_its_page_also_while_the_store_of_its_contents_is_away(
+    runtime: Runtime, answered: Answered, tmp_path: Path
+) -> None:
+    row = await answered(payload=(os.urandom(2_000_000), b""))
+    (tmp_path / "file").touch()
+    storage = {"database": runtime.settings.storage.database, "blobs": f"file://{tmp_path}/file"}
+    elsewhere = await Runtime.open(Settings.model_validate({"storage": storage}), serve=False)
+    await elsewhere.keys.start()
+    key, secret = await elsewhere.keys.create(name="operator", role="admin")
+    client = httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=create_api(elsewhere)),
+        base_url="http://test",
+        headers={"x-api-key": secret, "cookie": f"{COOKIE}={open_session(key)}"},
+    )
+    page = await client.get(f"/console/ledger/{row.id}")
+    assert (page.status_code, "cannot be read now" in page.text) == (200, True)
+    asked_for = await client.get(f"/api/v1/ledger/{row.id}", params={"payload": True})
+    assert (asked_for.status_code, asked_for.json()["code"]) == (503, "store_unavailable")
+    await client.aclose()
+    await elsewhere.close()
