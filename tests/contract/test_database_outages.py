@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -135,6 +136,37 @@ async def test_a_full_queue_lets_callers_wait_no_longer_than_the_database(
         with pytest.raises(StoreUnavailable):
             await database.room()
     await database.room()
+    await database.close()
+
+
+async def test_a_database_is_well_again_though_nobody_has_written_since(
+    hasty: Database, outage: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Else a server that says that it is not ready, and so gets no requests, never found out."""
+    with outage():
+        with pytest.raises(StoreUnavailable):
+            await hasty.append(LedgerRecorder(), Record(answer()))
+        with pytest.raises(StoreUnavailable):
+            await hasty.ping()
+    for _ in range(20):
+        with suppress(StoreUnavailable):
+            await hasty.ping()
+            break
+    await hasty.ping()
+
+
+async def test_a_turn_of_another_process_is_no_trouble(sqlite_url: str) -> None:
+    database = await open_database(sqlite_url)
+    with locked_file(sqlite_url.removeprefix("sqlite:///")):
+        writing = database.append(LedgerRecorder(), Record(answer()))
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            await database.ping()
+        await asyncio.sleep(0.5)
+        with pytest.raises(StoreUnavailable):
+            await database.ping()
+    await writing
+    await database.ping()
     await database.close()
 
 

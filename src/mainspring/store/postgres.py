@@ -110,7 +110,7 @@ class PostgresDatabase:
 
     async def ping(self) -> None:
         """See `Database.ping`; also fails while the writer cannot write."""
-        if self._writer.trouble is not None:
+        if not await self._writer.recovered(lambda connection: connection.one("SELECT pg_current_xact_id()")):
             raise StoreUnavailable(
                 f"The database cannot be written ({self._writer.trouble}).",
                 remedy="Check that the server runs, takes connections and has room.",

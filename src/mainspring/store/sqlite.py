@@ -98,7 +98,8 @@ class SqliteDatabase:
 
     async def ping(self) -> None:
         """See `Database.ping`; also fails while the writer cannot write."""
-        if self._writer.trouble is not None:
+        # A page is written though nothing in it changes: an empty transaction would do on a full disk.
+        if not await self._writer.recovered(lambda connection: connection.run("PRAGMA user_version = 1")):
             raise StoreUnavailable(
                 f"The database cannot be written ({self._writer.trouble}).",
                 remedy="Check that its disk has room and that nothing else holds its lock.",

@@ -32,6 +32,10 @@ Item = TypeVar("Item")
 
 #: Most items in one transaction: large enough to amortise a commit, small enough to keep the lock for milliseconds.
 GROUP = 512
+#: Others' turns at a lock take milliseconds; who has not had one for so long tells of it.
+_TURN_SECONDS = 0.5
+#: How long it may take to find out whether the database takes writes again.
+_PROOF_SECONDS = 1.0
 #: How long the thread may still take once nothing is waited for any more.
 _LAST_SECONDS = 1.0
 
@@ -59,8 +63,8 @@ class Writer:
 
     def __init__(self, backend: Backend, *, queue_rows: int, wait_seconds: float) -> None:
         self.depth = 0
-        #: The class of what keeps the database from being written right now, if anything does.
-        self.trouble: str | None = None
+        #: The class of what keeps the database from being written, and from when on that is news; see `trouble`.
+        self._trouble: tuple[str, float] | None = None
         self._backend = backend
         self._line = Line(backend, write=True)
         self._limit = queue_rows
@@ -79,6 +83,31 @@ class Writer:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="mainspring-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def trouble(self) -> str | None:
+        """The class of what keeps the database from being written, if anything does.
+
+        Processes that share a file wait for each other's commits all the time: that is none before it has lasted.
+        """
+        found = self._trouble
+        return found[0] if found is not None and time.monotonic() >= found[1] else None
+
+    async def recovered(self, prove: Callable[[Connection], object]) -> bool:
+        """Whether there is no trouble any more, also where nobody has written since: then something is, here.
+
+        Args:
+            prove: what only a database that takes writes lets pass.
+        """
+        if self.trouble is None:
+            return True
+        if self.depth:
+            return False  # what waits is being tried
+        try:
+            await asyncio.wait_for(self.run(prove), _PROOF_SECONDS)
+        except (StoreError, TimeoutError):
+            return False
+        return True
 
     def append(self, recorder: Recorder[Item], item: Item) -> asyncio.Future[None]:
         """Queue an item; the future resolves at its commit."""
@@ -237,6 +266,8 @@ class Writer:
             entry.result = self._line.call(entry.item, seconds=entry.deadline - time.monotonic())
         except Exception as error:  # noqa: BLE001 - whatever the function raises belongs to whoever passed it
             entry.error = error
+        else:
+            self._trouble = None
         self._tell([entry])
 
     def _commit(self, entries: list[_Entry]) -> None:
@@ -263,14 +294,20 @@ class Writer:
                         entries = self._fail(entries, _refused(error))
                     apart = True
                     continue
-                self.trouble = type(error).__name__
+                self._note(error, trouble)
                 entries = self._expire(entries, error)
                 time.sleep(delay)
                 delay = min(delay * 2, LAST_DELAY)
             else:
-                self.trouble = None
+                self._trouble = None
                 self._tell(entries)
                 return
+
+    def _note(self, error: Exception, trouble: Trouble) -> None:
+        news = time.monotonic() + (_TURN_SECONDS if trouble is Trouble.BUSY else 0)
+        if self._trouble is not None:
+            news = min(news, self._trouble[1])
+        self._trouble = type(error).__name__, news
 
     def _write_apart(self, session: Session, entries: list[_Entry], *, doubt: bool) -> None:
         """Write item by item, so that the one that the database refuses fails alone."""
