@@ -51,6 +51,8 @@ over = "1h"
 #: On a busy machine a page may take its time.
 expect.set_options(timeout=30_000)
 QUESTION = "Where is my order 4471?"
+#: Right to left, with a full stop and Latin letters inside, which is where a wrong direction shows.
+ARABIC = "\u0623\u064a\u0646 \u0637\u0644\u0628\u064a (Python 3.11)\u061f \u0644\u0645 \u064a\u0635\u0644."
 TOOL = {
     "type": "function",
     "function": {"name": "lookup_order", "description": "Find an order.", "parameters": {"type": "object"}},
@@ -207,6 +209,7 @@ def _history() -> dict[str, tuple[str, dict[str, Any]]]:
         "whole": (chat, _chat("default", QUESTION, user="u_1")),
         "stream": (chat, _chat("openai/priced", QUESTION, user="u_1", stream=True)),
         "image": (chat, {"model": "openai/priced", "messages": conversation, "user": "u_2"}),
+        "arabic": (chat, _chat("openai/priced", ARABIC, user="\u0645\u0633\u062a\u062e\u062f\u0645")),
         "tool": (chat, _chat("openai/priced", QUESTION, tools=[TOOL], stream=True)),
         "hostile": (chat, _chat("openai/priced", hostile, user=hostile)),
         "long": (chat, _chat("openai/priced", "word " * 40_000)),

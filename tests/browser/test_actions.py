@@ -56,6 +56,45 @@ def test_a_key_is_made_used_rotated_and_revoked(
     assert not _works(site, successor)
 
 
+def test_a_key_is_made_with_limits_of_its_own(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit("/keys", key=site.server.admin_key)
+    page.get_by_role("textbox", name="Name").fill("metered")
+    page.get_by_role("textbox", name="Tenant").fill("acme")
+    page.get_by_text("Limits of its own").click()
+    page.get_by_label("Requests a second").fill("2.5")
+    page.get_by_label("Tokens a minute").fill("20,000")
+    page.get_by_label("Requests at once").fill("3")
+    page.get_by_label("Dollars", exact=False).first.fill("$5")
+    page.get_by_label("Window of the dollars").select_option("month")
+    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("link", name="I have copied it").click()
+    row = page.locator("tbody tr", has_text="metered")
+    expect(row).to_contain_text("2.5 requests a second · 20,000 tokens a minute · 3 at once · $5 each month")
+    (key,) = [
+        key for key in site.server.client.get("/api/v1/keys").json()["items"] if key["name"] == "metered"
+    ]
+    assert (key["rps"], key["tokens_per_minute"], key["concurrency"]) == (2.5, 20_000, 3)
+    budgets = site.server.client.get("/api/v1/budgets").json()["items"]
+    assert [(one["usd"], one["window"]) for one in budgets if one["scope"].get("key") == key["id"]] == [
+        (5.0, "month")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label", "text"), [("Requests a second", "many"), ("Tokens a minute", "0.5"), ("Requests at once", "-1")]
+)
+def test_a_limit_that_is_none_is_explained(
+    site: Site, visit: Callable[..., Page], label: str, text: str
+) -> None:
+    page = visit("/keys", key=site.server.admin_key, expect=("400",))
+    page.get_by_role("textbox", name="Name").fill("never")
+    page.get_by_role("textbox", name="Tenant").fill("acme")
+    page.get_by_text("Limits of its own").click()
+    page.get_by_label(label).fill(text)
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.locator("h1")).to_contain_text(label)
+
+
 def test_a_form_that_makes_no_sense_is_explained(site: Site, visit: Callable[..., Page]) -> None:
     page = visit("/keys", key=site.server.admin_key, expect=("400",))
     page.get_by_role("textbox", name="Name").fill(" ")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 from playwright.sync_api import expect
-from tests.browser.conftest import QUESTION, TOOL
+from tests.browser.conftest import ARABIC, QUESTION, TOOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,3 +197,24 @@ def test_the_configuration_of_an_answer_is_one_click_away(site: Site, visit: Cal
     text = page.context.request.get(f"{site.server.url}{address}").text()
     assert "quick-first" in text
     assert "sk-upstream" not in text
+
+
+def test_a_text_runs_in_its_own_direction(site: Site, visit: Callable[..., Page]) -> None:
+    """The full stop of an Arabic sentence stands at its left end, and the sentence at the right of its column."""
+    page = visit(f"/ledger/{site.ids['arabic']}", key=site.server.admin_key)
+    said = page.locator(".r-user .said")
+    expect(said).to_have_text(ARABIC)
+    left, first, last, right = said.evaluate(
+        """(element) => {
+          const text = element.firstChild, box = element.getBoundingClientRect();
+          const at = (index) => {
+            const range = document.createRange();
+            range.setStart(text, index);
+            range.setEnd(text, index + 1);
+            return range.getBoundingClientRect().left;
+          };
+          return [box.left, at(0), at(text.length - 1), box.right];
+        }"""
+    )
+    assert left < last < first < right
+    assert right - first < 20

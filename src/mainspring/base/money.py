@@ -46,4 +46,6 @@ def dollars(nusd: int) -> str:
     amount = nusd / NANO
     if nusd % 10_000_000 == 0 or abs(amount) >= 1:
         return f"${amount:,.2f}"
-    return f"${amount:,.4f}" if abs(amount) >= 0.01 else f"${amount:.6f}"  # noqa: PLR2004 - a cent
+    if abs(amount) >= 0.01:  # noqa: PLR2004 - a cent
+        return f"${amount:,.4f}"
+    return f"${amount:.6f}" if abs(amount) >= 1e-6 else f"${amount:.9f}"  # noqa: PLR2004 - a micro-dollar

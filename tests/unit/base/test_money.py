@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.base.money import NANO, format_usd, from_usd, to_usd
+from mainspring.base.money import NANO, dollars, format_usd, from_usd, to_usd
 
 nusd = st.integers(-(10**18), 10**18)
 
@@ -54,3 +54,18 @@ def test_an_unknown_price_is_not_nothing() -> None:
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         from_usd(text)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "$0.00"),
+        (100, "$0.000000100"),
+        (26_000, "$0.000026"),
+        (82_000_000, "$0.0820"),
+        (5 * NANO, "$5.00"),
+        (1_234_567_890_123, "$1,234.57"),
+    ],
+)
+def test_people_see_that_an_amount_is_not_nothing(amount: int, text: str) -> None:
+    assert dollars(amount) == text

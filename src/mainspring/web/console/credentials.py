@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import math
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
@@ -21,6 +22,8 @@ _LIMIT = 50
 _DAY_US = 86_400_000_000
 #: Days of life: value of the form, words.
 LIFETIMES = {"": "Never", "1": "In a day", "30": "In 30 days", "90": "In 90 days", "365": "In a year"}
+#: The windows that a key's own budget may have.
+WINDOWS = {"day": "Each day", "month": "Each month", "total": "In all"}
 #: How long an old key goes on beside its successor, in seconds: value of the form, words.
 OVERLAPS = {"0": "End at once", "3600": "Keep 1 hour", "86400": "Keep 1 day", "604800": "Keep 7 days"}
 
@@ -42,6 +45,8 @@ async def show(request: Request, visitor: Admin) -> Response:
         state=state_of,
         lifetimes=LIFETIMES,
         overlaps=OVERLAPS,
+        limits=limits_of,
+        window_choices=WINDOWS,
         done=done,
     )
 
@@ -57,14 +62,30 @@ async def create(
     models: Annotated[str, Form()] = "",
     days: Annotated[str, Form()] = "",
     payloads: Annotated[str, Form()] = "",
+    rps: Annotated[str, Form()] = "",
+    tokens_per_minute: Annotated[str, Form()] = "",
+    concurrency: Annotated[str, Form()] = "",
+    usd: Annotated[str, Form()] = "",
+    window: Annotated[str, Form()] = "day",
 ) -> Response:
     """Make a key and show its secret."""
     if not name.strip() or not tenant.strip():
         raise InvalidRequest("A key needs a name and a tenant.", remedy="Go back and fill in both.")
-    if role not in {"member", "admin"} or days not in LIFETIMES:
+    if role not in {"member", "admin"} or days not in LIFETIMES or window not in WINDOWS:
         raise InvalidRequest(
-            "The role or the lifetime is not one of those offered.", remedy="Go back and choose again."
+            "The role, the lifetime or the window is not one of those offered.",
+            remedy="Go back and choose again.",
         )
+    settings = {
+        name: amount
+        for name, amount in (
+            ("rps", _amount("Requests a second", rps, float)),
+            ("tokens_per_minute", _amount("Tokens a minute", tokens_per_minute, int)),
+            ("concurrency", _amount("Requests at once", concurrency, int)),
+        )
+        if amount is not None
+    }
+    dollars = _amount("Dollars", usd.strip().removeprefix("$"), float)
     runtime: Runtime = request.app.state.runtime
     key, secret = await runtime.keys.create(
         name=name.strip(),
@@ -73,6 +94,8 @@ async def create(
         models=[one.strip() for one in models.split(",") if one.strip()] or None,
         expires_us=now_us() + int(days) * _DAY_US if days else None,
         payloads=False if payloads == "off" else None,
+        settings=settings | ({"budget": {"usd": dollars, "window": window}} if dollars is not None else {})
+        or None,
     )
     return page(request, "key_made.html", visitor, status=201, key=key, secret=secret, replaces=None)
 
@@ -97,6 +120,43 @@ async def revoke(request: Request, _visitor: FormAdmin, key_id: str) -> Response
     runtime: Runtime = request.app.state.runtime
     await runtime.keys.revoke(key_id)
     return RedirectResponse(f"{base(request)}/keys?done=revoked", 303)
+
+
+def limits_of(key: Key) -> list[str]:
+    """The limits and the budget that a key has of its own, in words."""
+    settings: dict[str, Any] = key.settings or {}
+    words = [
+        f"{settings[name]:,.10g} {unit}"
+        for name, unit in (
+            ("rps", "requests a second"),
+            ("tokens_per_minute", "tokens a minute"),
+            ("concurrency", "at once"),
+        )
+        if settings.get(name) is not None
+    ]
+    budget = settings.get("budget")
+    if budget:
+        words.append(f"${float(budget['usd']):,.10g} {WINDOWS[budget['window']].lower()}")
+    return words
+
+
+def _amount(name: str, text: str, kind: type[int | float]) -> float | None:
+    """A number as entered, or None for an empty field.
+
+    Raises:
+        InvalidRequest: it is none, or not above nought.
+    """
+    text = text.strip().replace(",", "")
+    if not text:
+        return None
+    try:
+        amount = kind(text)
+    except ValueError:
+        amount = 0
+    if not 0 < amount < math.inf:
+        what = "a whole number" if kind is int else "a number"
+        raise InvalidRequest(f"{name} is {what} above 0.", remedy="Go back and correct or empty the field.")
+    return amount
 
 
 def state_of(key: Key) -> str:

@@ -19,7 +19,7 @@ from mainspring.budgets.forecast import forecast
 from mainspring.budgets.refusals import frees, window
 from mainspring.budgets.types import KINDS, POLICIES
 from mainspring.web.console.charts import Series, lines
-from mainspring.web.console.formatting import moment, short_count
+from mainspring.web.console.formatting import moment, short_count, short_usd
 from mainspring.web.console.rendering import base, page
 from mainspring.web.console.sessions import CurrentVisitor, FormAdmin  # noqa: TC001 - FastAPI reads annotations
 from mainspring.web.management.budget_views import scope_text
@@ -250,7 +250,7 @@ def _when(us: int | None) -> str:
 
 
 def _label(by_money: bool) -> Any:
-    return (lambda value: dollars(round(value * NANO))) if by_money else short_count
+    return (lambda value: short_usd(value * NANO)) if by_money else short_count
 
 
 def _amount(amount: int, by_money: bool) -> str:
