@@ -90,14 +90,14 @@ async def list_messages(
 @router.post(
     "/test", **described("Send a test message", views.Message, body=TestRequest, refusals=(403, 404))
 )
-async def test(request: Request, _: AskingAdmin) -> Response:
+async def send_test_message(request: Request, _: AskingAdmin) -> Response:
     """Sent at once, and once. The answer says what came of it: `state` is `sent` or `failed`, with the reason in `error`."""
     wanted = await body_of(request, TestRequest)
     return json(views.message_view(await runtime_of(request).alerts.test(wanted.channel)))
 
 
 @router.get("/{id}", **described("Look an alert up", views.FullAlert, refusals=(404,)))
-async def get(request: Request, principal: Asking, id: Id) -> Response:  # noqa: A002 - the name in the path
+async def get_alert(request: Request, principal: Asking, id: Id) -> Response:  # noqa: A002 - the name in the path
     """One alert, with the newest messages about it for admins."""
     alerts = runtime_of(request).alerts
     alert = await alerts.get(id, tenant=scope_of(principal, None))
@@ -107,7 +107,7 @@ async def get(request: Request, principal: Asking, id: Id) -> Response:  # noqa:
 
 
 @router.post("/{id}/acknowledge", **described("Acknowledge an alert", views.Alert, refusals=(403, 404)))
-async def acknowledge(request: Request, principal: AskingAdmin, id: Id) -> Response:  # noqa: A002 - as above
+async def acknowledge_alert(request: Request, principal: AskingAdmin, id: Id) -> Response:  # noqa: A002 - as above
     """Say that somebody knows: there are no reminders any more. Doing so twice is no error."""
     alerts = runtime_of(request).alerts
     alert = await alerts.acknowledge(id, who=principal.name)
@@ -118,7 +118,7 @@ async def acknowledge(request: Request, principal: AskingAdmin, id: Id) -> Respo
     "/{id}/silence",
     **described("Silence an alert", views.Silence, body=SilenceRequest, refusals=(403, 404)),
 )
-async def silence(request: Request, principal: AskingAdmin, id: Id) -> Response:  # noqa: A002 - as above
+async def silence_alert(request: Request, principal: AskingAdmin, id: Id) -> Response:  # noqa: A002 - as above
     """Send nothing about what this alert is about for a while, also when it resolves and opens again."""
     wanted = await body_of(request, SilenceRequest)
     try:

@@ -86,7 +86,7 @@ class BudgetChange(msgspec.Struct, forbid_unknown_fields=True):
     status_code=201,
     **described("Make a budget", views.Budget, 201, body=BudgetRequest, refusals=(403,)),
 )
-async def create(request: Request, _: AskingAdmin) -> Response:
+async def create_budget(request: Request, _: AskingAdmin) -> Response:
     """Answers when the budget is in force in every process. What is asked from then on counts."""
     wanted = await body_of(request, BudgetRequest)
     fields: dict[str, Any] = msgspec.structs.asdict(wanted)
@@ -108,14 +108,14 @@ async def list_budgets(
 
 
 @router.get("/{id}", **described("Look a budget up", views.Budget, refusals=(403, 404)))
-async def get(request: Request, principal: Asking, id: Id) -> Response:  # noqa: A002 - the name in the path
+async def get_budget(request: Request, principal: Asking, id: Id) -> Response:  # noqa: A002 - the name in the path
     """One budget, and how it stands."""
     standing = await runtime_of(request).budgets.get(id, tenant=scope_of(principal, None))
     return json(views.budget_view(standing))
 
 
 @router.patch("/{id}", **described("Change a budget", views.Budget, body=BudgetChange, refusals=(403, 404)))
-async def change(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - as above
+async def change_budget(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - as above
     """In force everywhere within half a second; calls under way keep what they have reserved."""
     wanted = msgspec.structs.asdict(await body_of(request, BudgetChange))
     changes = {name: value for name, value in wanted.items() if value is not UNSET}
@@ -125,7 +125,7 @@ async def change(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa:
 
 
 @router.delete("/{id}", **described("Delete a budget", views.Budget, refusals=(403, 404)))
-async def delete(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - as above
+async def delete_budget(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - as above
     """It counts no more; the answer says how it stood."""
     budgets = runtime_of(request).budgets
     standing = await budgets.get(id)

@@ -41,7 +41,7 @@ class FeedbackRequest(msgspec.Struct, forbid_unknown_fields=True):
     status_code=201,
     **described("Say something of an answer", views.Feedback, 201, body=FeedbackRequest, refusals=(404,)),
 )
-async def create(request: Request, principal: Asking) -> Response:
+async def create_feedback(request: Request, principal: Asking) -> Response:
     """`request_id` is the `x-request-id` of the answer. Several may stand under one name; the newest counts."""
     given = _checked(await body_of(request, FeedbackRequest))
     ledger = runtime_of(request).ledger

@@ -67,7 +67,7 @@ class RotateRequest(msgspec.Struct, forbid_unknown_fields=True):
 @router.post(
     "", status_code=201, **described("Make a key", views.NewKey, 201, body=KeyRequest, refusals=(403,))
 )
-async def create(request: Request, _: AskingAdmin) -> Response:
+async def create_key(request: Request, _: AskingAdmin) -> Response:
     """The answer holds the secret, which is shown this once and cannot be had again."""
     wanted = await body_of(request, KeyRequest)
     settings: dict[str, Any] = {}
@@ -98,13 +98,13 @@ async def list_keys(
 
 
 @router.get("/{id}", **described("Look a key up", views.Key, refusals=(403, 404)))
-async def get(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
+async def get_key(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
     """One key, without its secret."""
     return json(views.key_view(await runtime_of(request).keys.get(id)))
 
 
 @router.delete("/{id}", **described("Revoke a key", views.Key, refusals=(403, 404)))
-async def revoke(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
+async def revoke_key(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
     """It stops working for good, in every server process within a second. Doing so twice is no error."""
     return json(views.key_view(await runtime_of(request).keys.revoke(id)))
 
@@ -114,7 +114,7 @@ async def revoke(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa:
     status_code=201,
     **described("Rotate a key", views.NewKey, 201, body=RotateRequest, refusals=(403, 404, 409)),
 )
-async def rotate(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
+async def rotate_key(request: Request, _: AskingAdmin, id: Id) -> Response:  # noqa: A002 - the name in the path
     """Make a key with the same rights that takes the place of this one, which works on for `overlap_seconds`."""
     wanted = await body_of(request, RotateRequest)
     key, secret = await runtime_of(request).keys.rotate(id, overlap_seconds=wanted.overlap_seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
@@ -41,21 +41,35 @@ router = APIRouter(prefix="/api/v1/ledger", tags=["ledger"])
 _TICK_SECONDS = 0.5
 #: How long a page looks for answers before it gives what it has found.
 _SEARCH_SECONDS = 1.0
+_SEARCHED = {
+    "searched_back_to": {
+        "type": "string",
+        "description": "Only where the search took too long: until when was looked; `next` goes on from there.",
+    }
+}
 
-_Text = Annotated[str | None, Query(max_length=300, pattern=NO_NUL)]
+
+def _exactly(what: str) -> Any:
+    """A parameter that a column must equal."""
+    return Query(max_length=300, pattern=NO_NUL, description=f"Only answers of exactly this {what}.")
 
 
 def where(  # noqa: PLR0917 - one parameter per column that can be filtered by; FastAPI passes them by name
     principal: Asking,
     tenant: Tenant = None,
-    user: _Text = None,
-    feature: _Text = None,
-    session: _Text = None,
-    route: _Text = None,
-    provider: _Text = None,
-    model: _Text = None,
-    key_id: _Text = None,
-    status: Annotated[Literal["ok", "error", "cut"] | None, Query(description="How it ended.")] = None,
+    user: Annotated[str | None, _exactly("user")] = None,
+    feature: Annotated[str | None, _exactly("feature")] = None,
+    session: Annotated[str | None, _exactly("session")] = None,
+    route: Annotated[str | None, _exactly("route")] = None,
+    provider: Annotated[str | None, _exactly("provider")] = None,
+    model: Annotated[str | None, _exactly("model")] = None,
+    key_id: Annotated[str | None, _exactly("key, by its id")] = None,
+    status: Annotated[
+        Literal["ok", "error", "cut"] | None,
+        Query(
+            description="How it ended: `error` has a status of 400 and more, `cut` is a stream that broke off."
+        ),
+    ] = None,
     since: Since = None,
     until: Until = None,
 ) -> LedgerFilter:
@@ -78,7 +92,7 @@ def where(  # noqa: PLR0917 - one parameter per column that can be filtered by; 
 Where = Annotated[LedgerFilter, Depends(where)]
 
 
-@router.get("", **described("List answers", list[views.Answer], refusals=(403,)))
+@router.get("", **described("List answers", list[views.Answer], refusals=(403,), more=_SEARCHED))
 async def list_answers(request: Request, rows: Where, limit: Limit = 50, after: After = None) -> Response:
     """Newest first. A key sees the answers of its tenant; an admin's sees all.
 
@@ -95,7 +109,7 @@ async def list_answers(request: Request, rows: Where, limit: Limit = 50, after: 
 @router.get(
     "/tail", **described("Follow answers", views.Answer, media_type="text/event-stream", refusals=(403,))
 )
-async def tail(request: Request, principal: Asking, rows: Where) -> Response:
+async def tail_answers(request: Request, principal: Asking, rows: Where) -> Response:
     """Server-sent events, one per answer as it is recorded by any process, from now on.
 
     It ends with the key: within a second after that was revoked or has expired. It ends, too, when the database is away.
@@ -107,7 +121,7 @@ async def tail(request: Request, principal: Asking, rows: Where) -> Response:
 
 
 @router.get("/{id}", **described("Look an answer up", views.FullAnswer, refusals=(404,)))
-async def get(
+async def get_answer(
     request: Request,
     principal: Asking,
     id: Id,  # noqa: A002 - the name in the path

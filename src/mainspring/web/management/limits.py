@@ -60,7 +60,7 @@ class Limits(msgspec.Struct):
 
 
 @router.get("", **described("Show the limits", Limits, refusals=(403,)))
-async def limits(request: Request, principal: Asking, tenant: Tenant = None) -> Response:
+async def get_limits(request: Request, principal: Asking, tenant: Tenant = None) -> Response:
     """What `[limits]` says, and what came of it. Keys may have limits of their own: see `/api/v1/keys`."""
     runtime = runtime_of(request)
     only = scope_of(principal, tenant)

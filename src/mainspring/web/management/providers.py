@@ -37,7 +37,7 @@ async def list_providers(request: Request, _: AskingAdmin) -> Response:
 
 
 @router.get("/{name}", **described("Look a provider up", Provider, refusals=(403, 404)))
-async def get(request: Request, _: AskingAdmin, name: Name) -> Response:
+async def get_provider(request: Request, _: AskingAdmin, name: Name) -> Response:
     """One provider."""
     return json(_view(runtime_of(request), name))
 
@@ -46,14 +46,14 @@ async def get(request: Request, _: AskingAdmin, name: Name) -> Response:
     "/{name}/drain",
     **described("Take a provider out of use", Provider, body=DrainRequest, refusals=(403, 404)),
 )
-async def drain(request: Request, principal: AskingAdmin, name: Name) -> Response:
+async def drain_provider(request: Request, principal: AskingAdmin, name: Name) -> Response:
     """No new call goes to it, in every process within a second, until it is taken back; calls under way finish."""
     wanted = await body_of(request, DrainRequest)
     return await _drain(runtime_of(request), name, "", principal.name, wanted.reason)
 
 
 @router.post("/{name}/undrain", **described("Take a provider back", Provider, refusals=(403, 404)))
-async def undrain(request: Request, _: AskingAdmin, name: Name) -> Response:
+async def undrain_provider(request: Request, _: AskingAdmin, name: Name) -> Response:
     """It is called again."""
     return await _undrain(runtime_of(request), name, "")
 
@@ -62,7 +62,7 @@ async def undrain(request: Request, _: AskingAdmin, name: Name) -> Response:
     "/{name}/keys/{label:path}/drain",
     **described("Take a key out of use", Provider, body=DrainRequest, refusals=(403, 404)),
 )
-async def drain_key(request: Request, principal: AskingAdmin, name: Name, label: Label) -> Response:
+async def drain_provider_key(request: Request, principal: AskingAdmin, name: Name, label: Label) -> Response:
     """The same for one of its keys; the others go on."""
     wanted = await body_of(request, DrainRequest)
     return await _drain(runtime_of(request), name, label, principal.name, wanted.reason)
@@ -71,7 +71,7 @@ async def drain_key(request: Request, principal: AskingAdmin, name: Name, label:
 @router.post(
     "/{name}/keys/{label:path}/undrain", **described("Take a key back", Provider, refusals=(403, 404))
 )
-async def undrain_key(request: Request, _: AskingAdmin, name: Name, label: Label) -> Response:
+async def undrain_provider_key(request: Request, _: AskingAdmin, name: Name, label: Label) -> Response:
     """It is used again."""
     return await _undrain(runtime_of(request), name, label)
 

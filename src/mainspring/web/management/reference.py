@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from mainspring import __version__
+from mainspring.web.management.glossary import EXAMPLES, PATHS, line_for
 from mainspring.web.management.problems import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def described(
     body: type | None = None,
     media_type: str = "application/json",
     refusals: tuple[int, ...] = (),
+    more: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a route decorator is told, so that the document says what the handler really takes and returns.
 
@@ -49,6 +52,7 @@ def described(
         body: the struct that is taken.
         media_type: of success.
         refusals: statuses of problems beside those that every handler may answer with.
+        more: what a page has beside its items, as properties of a schema.
     """
     refused = sorted({*_ALWAYS, *refusals, *(_BODY_REFUSALS if body else ())})
     problems: dict[int | str, dict[str, Any]] = {
@@ -58,16 +62,31 @@ def described(
         }
         for code in refused
     }
-    success = {status: {"description": "Done", "content": {media_type: {"schema": _schema(shape)}}}}
+    content = _schema(shape)
+    content.get("properties", {}).update(more or {})
+    success = {
+        status: {"description": _success(shape, media_type), "content": {media_type: {"schema": content}}}
+    }
     extra: dict[str, Any] = {}
     if body is not None:
         extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": _schema(body)}}}
-    return {
+    told: dict[str, Any] = {
         "summary": summary,
         "responses": success | problems,
         "openapi_extra": extra,
         "response_model": None,
     }
+    if media_type != "application/json":
+        told["response_class"] = Response  # has no media type of its own, which FastAPI would add to ours
+    return told
+
+
+def _success(shape: Any, media_type: str) -> str:
+    """What comes back, in a sentence."""
+    if get_origin(shape) is list:
+        return "A page of them; `next` is null on the last."
+    sentence = " ".join(str(shape.__doc__).split()).partition(". ")[0].rstrip(".") + "."
+    return f"Server-sent events. The data of each: {sentence}" if "event-stream" in media_type else sentence
 
 
 def _schema(shape: Any) -> dict[str, Any]:
@@ -89,6 +108,9 @@ def _schema(shape: Any) -> dict[str, Any]:
 def document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document; made once, when somebody first wants it."""
     if app.openapi_schema is None:
+        for route in app.routes:
+            if isinstance(route, APIRoute):
+                route.operation_id = route.unique_id = route.name
         made = get_openapi(
             title="Mainspring management API",
             version=__version__,
@@ -96,7 +118,9 @@ def document(app: FastAPI) -> dict[str, Any]:
                 "Keys, budgets, providers, routes, the ledger, limits, usage, feedback and alerts. Ask with "
                 "`Authorization: Bearer ms-...` or `x-api-key: ms-...`, for example "
                 '`curl -H "Authorization: Bearer $MAINSPRING_KEY" http://127.0.0.1:8080/api/v1/usage`. '
-                "Lists are paged: pass `next` as `after`. Errors are RFC 9457 problem documents."
+                "Lists are paged: pass `next` as `after`. Errors are RFC 9457 problem documents. "
+                "Chats and embeddings are not here: they speak OpenAI's protocol under `/v1` (for its clients "
+                "`base_url=http://127.0.0.1:8080/v1`) and Anthropic's (`base_url=http://127.0.0.1:8080`)."
             ),
             routes=app.routes,
         )
@@ -104,6 +128,15 @@ def document(app: FastAPI) -> dict[str, Any]:
             sorted(_described, key=lambda each: str(each.__name__)),
             ref_template="#/components/schemas/{name}",
         )
+        for name, schema in schemas.items():
+            for field, of in schema.get("properties", {}).items():
+                of.setdefault("description", line_for(name, field))
+            if name in EXAMPLES:
+                schema["examples"] = [EXAMPLES[name]]
+        for operation in _operations(made):
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter.setdefault("description", PATHS[operation["tags"][0]])
         made["components"] = {
             "schemas": schemas,
             "securitySchemes": {
@@ -114,6 +147,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         made["security"] = [{"bearer": []}, {"x-api-key": []}]
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _operations(made: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for methods in made["paths"].values() for operation in methods.values()]
 
 
 @router.get("/openapi.json")
@@ -160,7 +197,7 @@ def _page(made: dict[str, Any], root: str) -> str:
 def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     parameters = "".join(
         f"<tr><td><code>{html.escape(each['name'])}</code></td><td>{each['in']}</td>"
-        f"<td>{_type(each['schema'])}</td><td>{_text(each.get('description', ''))}</td></tr>"
+        f"<td>{_type(each['schema'])}</td><td>{_text(_parameter(each))}</td></tr>"
         for each in operation.get("parameters", [])
     )
     table = (
@@ -182,16 +219,29 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     )
 
 
+def _parameter(of: dict[str, Any]) -> str:
+    """What a parameter means, and what it is without being given."""
+    default = of["schema"].get("default")
+    words: str = of.get("description", "")
+    if of["in"] == "query" and of.get("required"):
+        return f"{words} Required."
+    return words if default is None else f"{words} By default `{str(default).lower()}`."
+
+
 def _struct(name: str, schema: dict[str, Any]) -> str:
     required = set(schema.get("required", ()))
     rows = "".join(
         f"<tr><td><code>{html.escape(field)}</code></td><td>{_type(of)}</td>"
-        f"<td>{'' if field in required else 'optional'}</td></tr>"
+        f"<td>{'' if field in required else '<i>optional.</i> '}{_text(of['description'])}</td></tr>"
         for field, of in schema.get("properties", {}).items()
+    )
+    example = "".join(
+        f"<pre>{html.escape(msgspec.json.format(msgspec.json.encode(one)).decode())}</pre>"
+        for one in schema.get("examples", ())
     )
     return (
         f'<article><h3 id="shape-{name}">{name}</h3><p>{_text(schema.get("description", ""))}</p>'
-        f"<table><thead><tr><th>field</th><th>type</th><th></th></tr></thead><tbody>{rows}</tbody></table></article>"
+        f"<table><thead><tr><th>field</th><th>type</th><th></th></tr></thead><tbody>{rows}</tbody></table>{example}</article>"
     )
 
 

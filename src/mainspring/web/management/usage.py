@@ -25,7 +25,7 @@ _MOST_GROUPED_STEPS = 400
 
 
 @router.get("", **described("Sum answers up", list[views.Usage], refusals=(403,)))
-async def usage(  # noqa: PLR0917 - FastAPI passes them by name
+async def get_usage(  # noqa: PLR0917 - FastAPI passes them by name
     request: Request,
     principal: Asking,
     by: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from mainspring.web.management import create_api
+from mainspring.web.management import create_api, glossary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -176,3 +176,65 @@ async def test_metrics_may_be_kept_from_the_public(
     runtime.settings = runtime.settings.model_copy(update={"telemetry": section})
     assert (await nobody.get("/metrics")).status_code == 401
     assert (await admin.get("/metrics")).status_code == 200
+
+
+async def test_every_name_in_the_document_says_what_it_means(nobody: AsyncClient) -> None:
+    document = (await nobody.get("/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    silent = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, of in schema.get("properties", {}).items()
+        if not of["description"]
+    ]
+    operations = [one for path in document["paths"].values() for one in path.values()]
+    silent += [
+        f"{operation['operationId']}({parameter['name']})"
+        for operation in operations
+        for parameter in operation.get("parameters", ())
+        if not parameter.get("description")
+    ]
+    assert not silent
+    known = {field for schema in schemas.values() for field in schema.get("properties", {})}
+    known |= {f"{name}.{field}" for name, schema in schemas.items() for field in schema.get("properties", {})}
+    assert not set(glossary.FIELDS) - known, "lines about nothing"
+    assert set(glossary.EXAMPLES) <= set(schemas)
+    identifiers = [operation["operationId"] for operation in operations]
+    assert sorted(set(identifiers)) == sorted(identifiers)
+    assert all(re.fullmatch("[a-z_]+", one) for one in identifiers)
+
+
+async def test_every_answer_in_the_document_has_a_shape(nobody: AsyncClient) -> None:
+    document = (await nobody.get("/openapi.json")).json()
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, answer in operation["responses"].items():
+                (content,) = answer["content"].values()
+                assert content["schema"], (operation["operationId"], status)
+                assert answer["description"] not in {"Done", "Successful Response"}
+    tail = document["paths"]["/api/v1/ledger/tail"]["get"]["responses"]["200"]["content"]
+    assert tail == {"text/event-stream": {"schema": {"$ref": "#/components/schemas/Answer"}}}
+    assert "anything" not in (await nobody.get("/docs")).text.split('id="shapes"')[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "shape", "status"),
+    [
+        ("POST", "/api/v1/keys", "KeyRequest", 201),
+        ("POST", "/api/v1/keys/{key}/rotate", "RotateRequest", 201),
+        ("POST", "/api/v1/budgets", "BudgetRequest", 201),
+        ("PATCH", "/api/v1/budgets/{budget}", "BudgetChange", 200),
+        ("POST", "/api/v1/providers/local/drain", "DrainRequest", 200),
+        ("POST", "/api/v1/feedback", "FeedbackRequest", 404),
+        ("POST", "/api/v1/alerts/none/silence", "SilenceRequest", 404),
+        ("POST", "/api/v1/alerts/test", "TestRequest", 404),
+    ],
+)
+async def test_an_example_of_the_document_is_understood(
+    admin: AsyncClient, method: str, path: str, shape: str, status: int
+) -> None:
+    """404 is that the server understood it, and has no such answer, alert or channel."""
+    key = (await admin.post("/api/v1/keys", json=glossary.EXAMPLES["KeyRequest"])).json()["id"]
+    budget = (await admin.post("/api/v1/budgets", json=glossary.EXAMPLES["BudgetRequest"])).json()["id"]
+    answer = await admin.request(method, path.format(key=key, budget=budget), json=glossary.EXAMPLES[shape])
+    assert answer.status_code == status, answer.text
