@@ -67,6 +67,18 @@ def test_a_page_is_light_accessible_and_fits(site: Site, visit: Callable[..., Pa
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
 
 
+def test_the_reference_of_the_api_is_accessible_and_fits(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit(None)
+    page.goto(f"{site.server.url}/docs")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page).response["violations"]
+        assert not found, [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_reads_without_scripts(site: Site, visit: Callable[..., Page], path: str) -> None:
     key = None if path == "/sign-in" else site.server.admin_key

@@ -5,6 +5,7 @@ The page is ours and static: no script, no other site, so that it works offline 
 
 from __future__ import annotations
 
+import gzip
 import html
 from http import HTTPStatus
 from importlib.resources import files
@@ -162,8 +163,12 @@ async def openapi(request: Request) -> Response:
 @router.get("/docs")
 async def page(request: Request) -> Response:
     """The document for people."""
-    text = _page(document(request.app), request.scope.get("root_path", ""))
-    return Response(text, media_type="text/html", headers={"content-security-policy": _POLICY})
+    text = _page(document(request.app), request.scope.get("root_path", "")).encode()
+    headers = {"content-security-policy": _POLICY, "vary": "accept-encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        text = gzip.compress(text, mtime=0)
+        headers["content-encoding"] = "gzip"
+    return Response(text, media_type="text/html", headers=headers)
 
 
 @router.get("/docs/style.css")
@@ -201,7 +206,7 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
         for each in operation.get("parameters", [])
     )
     table = (
-        "<table><thead><tr><th>parameter</th><th>in</th><th>type</th><th></th></tr></thead>"
+        "<table><thead><tr><th>parameter</th><th>in</th><th>type</th><th>meaning</th></tr></thead>"
         f"<tbody>{parameters}</tbody></table>"
         if parameters
         else ""
@@ -241,7 +246,7 @@ def _struct(name: str, schema: dict[str, Any]) -> str:
     )
     return (
         f'<article><h3 id="shape-{name}">{name}</h3><p>{_text(schema.get("description", ""))}</p>'
-        f"<table><thead><tr><th>field</th><th>type</th><th></th></tr></thead><tbody>{rows}</tbody></table>{example}</article>"
+        f"<table><thead><tr><th>field</th><th>type</th><th>meaning</th></tr></thead><tbody>{rows}</tbody></table>{example}</article>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,11 @@ async def test_the_reference_needs_nobody_else(nobody: AsyncClient) -> None:
     assert "//" not in re.sub(r"https?://", "", page.text)
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "/api/v1/ledger/{id}" in page.text
+    assert len(gzip.compress(page.content)) < 20_000
+    assert page.headers["content-encoding"] == "gzip"
+    assert (
+        "content-encoding" not in (await nobody.get("/docs", headers={"accept-encoding": "identity"})).headers
+    )
     for target in re.findall(r'href="#([\w-]+)"', page.text):
         assert f'id="{target}"' in page.text, target
     assert (await nobody.get("/docs/style.css")).headers["content-type"].startswith("text/css")
