@@ -13,8 +13,8 @@ import msgspec
 
 from mainspring.base.clock import now_us
 from mainspring.budgets import Bounds, Budgets, NewBudget
+from mainspring.gateway.bounds import bounds_of
 from mainspring.gateway.exchange import Envelope
-from mainspring.gateway.reserve import bounds_of
 from mainspring.keys.types import Subject
 from mainspring.providers.prices import Rates
 from mainspring.providers.types import Operation
@@ -35,7 +35,9 @@ async def measure(budgets: Budgets) -> float:
     for _ in range(REQUESTS):
         charge = budgets.open(SUBJECT, now)
         if charge is not None:
-            await charge.cover("p", "m", bounds_of(Operation.CHAT, BODY, SAID, has_parts=False), RATES)
+            bounds = bounds_of(Operation.CHAT, BODY, SAID, has_parts=False)
+            if charge.cover_at_once("p", "m", bounds, RATES) is None:
+                await charge.cover("p", "m", bounds, RATES)
         if charge is not None or budgets.concerns(SUBJECT, now):
             budgets.committed(budgets.settle(SUBJECT, now, charge, {"p/m": (10, 10)}))
     return (time.process_time() - began) / REQUESTS * 1e6

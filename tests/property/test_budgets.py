@@ -121,7 +121,9 @@ class Spending(RuleBasedStateMachine):
             if charge is None:
                 return
             try:
-                await charge.cover("p", model, Bounds(prompt, output), _RATES)
+                bounds = Bounds(prompt, output)
+                if charge.cover_at_once("p", model, bounds, _RATES) is None:
+                    await charge.cover("p", model, bounds, _RATES)
             except BudgetExceeded:
                 return
             process.calls.append(_Call(charge, subject, self._now // 1000 * 1000, prompt + output))

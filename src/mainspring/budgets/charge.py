@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from mainspring.base.clock import monotonic
 from mainspring.base.errors import BudgetExceeded, UnknownPrice
 from mainspring.budgets.holders import lasting
+from mainspring.budgets.learning import NO_CORRECTION
 from mainspring.budgets.refusals import exceeded, unknown_price
 
 if TYPE_CHECKING:
     from mainspring.budgets.entry import Entry, Index
+    from mainspring.budgets.learning import Correction
     from mainspring.budgets.lease import Lease
     from mainspring.budgets.service import Budgets
     from mainspring.keys.types import Subject
@@ -55,15 +57,29 @@ class Bounds(NamedTuple):
 class Hold:
     """What one call has reserved."""
 
-    __slots__ = ("model", "output", "parts", "prompt", "provider")
+    __slots__ = ("limit", "model", "nusd", "output", "parts", "prompt", "provider", "tokens")
 
-    def __init__(self, provider: str, model: str) -> None:
+    def __init__(self, provider: str, model: str, prompt: int) -> None:
         self.provider = provider
         self.model = model
         self.parts: list[tuple[Lease, int, int]] = []
         #: The bounds before corrections, for learning.
-        self.prompt = 0
+        self.prompt = prompt
         self.output = 0
+        #: The limit that must be written into the request, where it had none and needs one.
+        self.limit: int | None = None
+        #: The most that the call can cost.
+        self.nusd = self.tokens = 0
+
+    def bound(self, bounds: Bounds, rates: tuple[Rates, ...], correction: Correction, output: int) -> None:
+        """Say how long an answer may be, and find what the call can cost with that."""
+        self.output = output
+        prompt = self.prompt
+        if correction is not NO_CORRECTION:
+            prompt, output = int(prompt * correction.prompt), int(output * correction.output)
+        output *= bounds.choices
+        self.tokens = prompt + output
+        self.nusd = worst(rates, prompt, output, writes_cache=bounds.writes_cache) if rates else 0
 
     def release(self) -> None:
         """Give it up."""
@@ -93,6 +109,32 @@ class Charge:
         self.subject = subject
         self.holds: list[Hold] = []
 
+    def cover_at_once(
+        self, provider: str, model: str, bounds: Bounds, rates: tuple[Rates, ...] | None
+    ) -> Hold | None:
+        """Reserve as `cover` does, if that takes nothing but what this process holds already.
+
+        Returns:
+            What was reserved; None where somebody must be asked or waited for, and nothing was reserved.
+
+        Raises:
+            UnknownPrice: a budget caps money, and the price is not known.
+        """
+        budgets = self._budgets
+        if budgets.is_stale(self.time_us) or lasting() >= budgets.lender.fence:
+            return None
+        leases = self._leases(provider, model, bounds, rates)
+        hold = self._hold(provider, model, bounds, rates or (), leases)
+        now = monotonic()
+        for entry, lease in leases:
+            part = entry.amounts(hold.nusd, hold.tokens)
+            if not lease.take(*part, now):
+                hold.release()
+                return None
+            hold.parts.append((lease, *part))
+        self.holds.append(hold)
+        return hold
+
     async def cover(
         self,
         provider: str,
@@ -101,7 +143,7 @@ class Charge:
         rates: tuple[Rates, ...] | None,
         *,
         until: float = math.inf,
-    ) -> int | None:
+    ) -> Hold:
         """Reserve the most that a call can cost, in every budget that is about it, or nothing.
 
         Earlier calls of the same request keep what they have reserved; see `free`.
@@ -113,9 +155,6 @@ class Charge:
             rates: what the model costs; None unknown.
             until: when the request has no time left to wait for room, in monotonic seconds.
 
-        Returns:
-            The limit that must be written into the request, where it had none and needs one.
-
         Raises:
             BudgetExceeded: one of them has too little left.
             UnknownPrice: one of them caps money, and the price is not known.
@@ -126,32 +165,14 @@ class Charge:
             await budgets.catch_up()
             self._index = budgets.index
             self._entries = self._index.about(self.subject, self.time_us)
-        entries = self._entries
-        if budgets.index.models:
-            entries = entries + budgets.index.about_model(f"{provider}/{model}", self.subject, self.time_us)
-        if not entries:
-            return None
-        if (rates is None or (bounds.answers and rates[0].output is None)) and any(
-            entry.budget.nusd is not None for entry in entries
-        ):
-            raise unknown_price(provider, model, entries)
-        leases = [
-            (entry, entry.lease(entry.span(self.time_us).room_us, budgets.lender.leases)) for entry in entries
-        ]
-        correction = budgets.learned.correction(provider, model)
-        if lasting() >= budgets.lender.fence and budgets.lender.holds:
+        leases = self._leases(provider, model, bounds, rates)
+        if leases and lasting() >= budgets.lender.fence and budgets.lender.holds:
             await budgets.lender.renew()
         may_be_shorter = bounds.output is None and bounds.answers
         while True:
-            hold = Hold(provider, model)
-            limit = self._bound(hold, bounds, rates or (), leases)
-            prompt = int(bounds.prompt * correction.prompt)
-            output = int(hold.output * correction.output) * bounds.choices
-            nusd = worst(rates, prompt, output, writes_cache=bounds.writes_cache) if rates else 0
+            hold = self._hold(provider, model, bounds, rates or (), leases)
             try:
-                if await self._reserve(
-                    hold, leases, nusd, prompt + output, None if may_be_shorter else until
-                ):
+                if await self._reserve(hold, leases, None if may_be_shorter else until):
                     break
             except BaseException:  # whatever it was, what the other budgets gave is given back
                 hold.release()
@@ -160,7 +181,7 @@ class Charge:
             hold.release()
             may_be_shorter = False
         self.holds.append(hold)
-        return limit
+        return hold
 
     def about(self, index: Index) -> list[Entry]:
         """The budgets about the request, whichever model it goes to, by what is known now."""
@@ -180,12 +201,28 @@ class Charge:
             hold.release()
         self.holds.clear()
 
-    async def _reserve(
-        self, hold: Hold, leases: list[tuple[Entry, Lease]], nusd: int, tokens: int, until: float | None
-    ) -> bool:
+    def _leases(
+        self, provider: str, model: str, bounds: Bounds, rates: tuple[Rates, ...] | None
+    ) -> list[tuple[Entry, Lease]]:
+        """The budgets about a call, and what this process holds of each.
+
+        Raises:
+            UnknownPrice: see `cover`.
+        """
+        budgets, time_us, entries = self._budgets, self.time_us, self._entries
+        if budgets.index.models:
+            entries = entries + budgets.index.about_model(f"{provider}/{model}", self.subject, time_us)
+        if (rates is None or (bounds.answers and rates[0].output is None)) and any(
+            entry.budget.nusd is not None for entry in entries
+        ):
+            raise unknown_price(provider, model, entries)
+        held = budgets.lender.leases
+        return [(entry, entry.lease(entry.span(time_us).room_us, held)) for entry in entries]
+
+    async def _reserve(self, hold: Hold, leases: list[tuple[Entry, Lease]], until: float | None) -> bool:
         """Reserve in every budget. Where there is too little, wait as they say; or return False, if `until` is None."""
         for entry, lease in leases:
-            part = entry.amounts(nusd, tokens)
+            part = entry.amounts(hold.nusd, hold.tokens)
             if not lease.take(*part, monotonic()):
                 if until is None:
                     if not lease.is_short(*part, monotonic()):
@@ -217,26 +254,35 @@ class Charge:
             if self._budgets.index.entries.get(policy.id) is not entry:
                 return False
 
-    def _bound(
-        self, hold: Hold, bounds: Bounds, rates: tuple[Rates, ...], leases: list[tuple[Entry, Lease]]
-    ) -> int | None:
-        """Find how long the answer may be. Returns the limit to write into the request, if one must be."""
-        hold.prompt, hold.output = bounds.prompt, bounds.output or 0
+    def _hold(
+        self,
+        provider: str,
+        model: str,
+        bounds: Bounds,
+        rates: tuple[Rates, ...],
+        leases: list[tuple[Entry, Lease]],
+    ) -> Hold:
+        """Find how long the answer may be, and with that what the call can cost. Nothing is reserved yet."""
+        hold = Hold(provider, model, bounds.prompt)
+        correction = self._budgets.learned.correction(provider, model)
         if bounds.output is not None or not bounds.answers:
-            return None
-        small = min(_affordable(bounds, rates, entry, lease, _SMALL_PART) for entry, lease in leases)
-        if bounds.maximum is not None and bounds.maximum <= small:
-            hold.output = bounds.maximum
-            return None
-        if small >= _UNBOUNDED:  # it costs nothing that anybody counts
-            return None
-        usual = self._budgets.learned.usual_output(hold.provider, hold.model)
+            hold.bound(bounds, rates, correction, bounds.output or 0)
+            return hold
+        if bounds.maximum is not None:
+            hold.bound(bounds, rates, correction, bounds.maximum)
+            if all(_is_small(hold, entry, lease) for entry, lease in leases):
+                return hold
+        if all(_affordable(bounds, rates, entry, lease, 1) >= _UNBOUNDED for entry, lease in leases):
+            hold.bound(bounds, rates, correction, bounds.maximum or 0)  # its length is nobody's matter
+            return hold
+        usual = self._budgets.learned.usual_output(provider, model)
         if usual is None:
             fair = min(_affordable(bounds, rates, entry, lease, _FAIR_PART) for entry, lease in leases)
             usual = min(_LONGEST_UNKNOWN, max(_SHORTEST_UNKNOWN, fair))
         fits = min(_affordable(bounds, rates, entry, lease, 1) for entry, lease in leases)
-        hold.output = max(_SHORTEST, min(usual, fits, bounds.maximum or usual))
-        return hold.output
+        hold.limit = max(_SHORTEST, min(usual, fits, bounds.maximum or usual))
+        hold.bound(bounds, rates, correction, hold.limit)
+        return hold
 
 
 _UNBOUNDED = 1 << 40
@@ -253,6 +299,20 @@ def worst(rates: tuple[Rates, ...], prompt: int, output: int, *, writes_cache: b
             each = max(each, tier.cache_write, tier.cache_write_1h)
         most = max(most, prompt * each + output * (tier.output or 0))
     return -(-most // _MILLION)
+
+
+def _is_small(hold: Hold, entry: Entry, lease: Lease) -> bool:
+    """Whether a call can cost only a small part of what is left of a budget, as far as this process knows."""
+    budget = entry.budget
+    if budget.nusd is not None:
+        free = budget.nusd if lease.free_nusd is None else lease.free_nusd
+        if hold.nusd * _SMALL_PART > free + max(0, lease.held_nusd - lease.open_nusd):
+            return False
+    if budget.tokens is not None:
+        free = budget.tokens if lease.free_tokens is None else lease.free_tokens
+        if hold.tokens * _SMALL_PART > free + max(0, lease.held_tokens - lease.open_tokens):
+            return False
+    return True
 
 
 def _affordable(bounds: Bounds, rates: tuple[Rates, ...], entry: Entry, lease: Lease, part: int) -> int:

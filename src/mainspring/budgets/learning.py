@@ -27,14 +27,15 @@ class Correction(NamedTuple):
     output: float = 1.0
 
 
-_NONE = Correction()
+#: Of a model whose calls have stayed within their bounds.
+NO_CORRECTION = Correction()
 
 
 class _Model:
     __slots__ = ("correction", "lengths", "seen")
 
     def __init__(self) -> None:
-        self.correction = _NONE
+        self.correction = NO_CORRECTION
         #: Answers by the number of bits of their length.
         self.lengths = [0] * 32
         self.seen = 0
@@ -49,7 +50,7 @@ class Learned:
     def correction(self, provider: str, model: str) -> Correction:
         """By how much to raise the bounds of a call."""
         known = self._models.get((provider, model))
-        return known.correction if known is not None else _NONE
+        return known.correction if known is not None else NO_CORRECTION
 
     def usual_output(self, provider: str, model: str) -> int | None:
         """More than nearly every answer of a model has: twice the length that one in a hundred reaches; None unknown."""
@@ -93,7 +94,7 @@ class Learned:
         if not most_output:  # no bound was needed
             output = 0
         if prompt <= most_prompt * now.prompt and output <= most_output * now.output:
-            if now is not _NONE:  # one call that was odd must not make all others dear for ever
+            if now is not NO_CORRECTION:  # one call that was odd must not make all others dear for ever
                 known.correction = Correction(
                     _lowered(now.prompt, prompt, most_prompt), _lowered(now.output, output, most_output)
                 )

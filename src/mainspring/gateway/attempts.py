@@ -28,7 +28,7 @@ from mainspring.gateway.faults import (
     is_dropped,
 )
 from mainspring.gateway.hedge import Outrun
-from mainspring.gateway.reserve import reserve
+from mainspring.gateway.reserve import reserve, reserve_at_once
 from mainspring.gateway.retrying import pause
 from mainspring.gateway.trial import Trial
 from mainspring.gateway.verdict import verdict
@@ -88,8 +88,9 @@ class Attempts(Calls[_Answer]):
             admitted = upstreams.health.admits(target)
             self._remaining.remove(target)
             try:
-                await self._reserve(target)
-                self._may_go_on()
+                if not reserve_at_once(self._exchange, target):
+                    await self._reserve(target)
+                    self._may_go_on()
             except MainspringError as error:
                 if admitted == "probe":
                     upstreams.health.let_go(target, began=upstreams.health.began(target))
@@ -103,8 +104,6 @@ class Attempts(Calls[_Answer]):
     async def _reserve(self, target: Target) -> None:
         """Set aside what a call may cost; a caller who leaves ends the wait for room."""
         exchange = self._exchange
-        if exchange.cover is None:
-            return
         exchange.deadline = 0.0  # how long it is waited for, the budget says
         with Interruptible(exchange):
             await reserve(exchange, target)

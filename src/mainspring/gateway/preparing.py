@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mainspring.base.errors import InvalidRequest
-from mainspring.gateway.reserve import OUTPUT_LIMITS
+from mainspring.gateway.bounds import OUTPUT_LIMITS
 from mainspring.gateway.rewrite import asking_for_usage, with_model, with_number
 from mainspring.providers.translate import UPSTREAMS, asking_for_rest, translation, without_sealed
 from mainspring.providers.translate.upstream_chat import takes_completion_limit

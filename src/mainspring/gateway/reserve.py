@@ -1,14 +1,12 @@
 """Before each call upstream: what it may cost at most is set aside; after the last one, what it has cost is counted.
 
-A bound must be one: of a text no tokenizer makes more tokens than it has bytes, and an answer has a limit, the caller's,
-the model's or one that is written into the request. What a call costs beyond its bounds all the same (a provider that
-ignores limits, a picture that was larger than it looked) is taken from what the process holds, and learned.
+What a call costs beyond its bounds all the same (a provider that ignores limits, a picture that was larger than it
+looked) is taken from what the process holds, and learned.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,6 +14,7 @@ from mainspring.base.errors import RequestError
 from mainspring.base.logging import get_logger
 from mainspring.budgets import Bounds
 from mainspring.budgets.settling import SHARES
+from mainspring.gateway.bounds import bounds_of
 from mainspring.providers.capabilities import Capabilities
 from mainspring.providers.types import Operation
 
@@ -26,29 +25,15 @@ if TYPE_CHECKING:
     from mainspring.base.settings import Settings
     from mainspring.budgets import Budgets, Charge
     from mainspring.budgets.settling import Counter, Shares
-    from mainspring.gateway.exchange import Envelope, Exchange
+    from mainspring.gateway.exchange import Exchange
     from mainspring.ledger.types import Inference
     from mainspring.providers import Providers
     from mainspring.routing import Plan
     from mainspring.routing.types import Target
     from mainspring.store import Connection
 
-#: Tokens around a request, as chat templates add them; what tools add; what a picture or file may have at most.
-_TEMPLATE, _TOOLS, _MEDIUM = 128, 1024, 8192
-_MEDIA = (b'"image', b'"input_image', b'"document"', b'"file', b'"input_file', b'"input_audio')
-#: From this size on it is looked whether a request is so large because of its pictures.
-_LARGE = 16_384
 #: A conversation that the provider remembers, where the model's context is not known.
 _REMEMBERED = 128_000
-#: Numbers above this are no length of an answer; the provider says so.
-_MOST = 1 << 40
-#: What bounds an answer, as each protocol calls it. The names of another protocol bound nothing, whatever they say.
-OUTPUT_LIMITS = {
-    Operation.CHAT: ("max_completion_tokens", "max_tokens"),
-    Operation.COMPLETIONS: ("max_tokens",),
-    Operation.RESPONSES: ("max_output_tokens",),
-    Operation.MESSAGES: ("max_tokens",),
-}
 #: An attempt with one of these has used nothing that anybody bills.
 _UNUSED = frozenset({"refused", "unreachable"})
 
@@ -131,29 +116,59 @@ class Cover:
         self._base: Bounds | None = None
         self._freed: set[int] = set()
 
+    def take_at_once(self, exchange: Exchange, target: Target) -> bool:
+        """Reserve for a call to a target, if what this process holds is enough. Raises UnknownPrice as `take` does."""
+        if exchange.attempts:
+            self._free_unused(exchange)
+        hold = self.charge.cover_at_once(
+            target.provider,
+            target.model,
+            self._bounds(exchange, target),
+            self.purse.prices.rates(target.provider, target.model),
+        )
+        if hold is None:
+            return False
+        if hold.limit is not None:
+            self.limits[target] = hold.limit
+        return True
+
     async def take(self, exchange: Exchange, target: Target) -> None:
-        """Reserve for a call to a target. Raises as `Charge.cover` does."""
+        """Reserve for a call to a target; ask for what is missing, and wait for it. Raises as `Charge.cover` does."""
+        assert exchange.timeouts is not None, "plan comes first"
+        hold = await self.charge.cover(
+            target.provider,
+            target.model,
+            self._bounds(exchange, target),
+            self.purse.prices.rates(target.provider, target.model),
+            until=exchange.received + exchange.timeouts.total,
+        )
+        if hold.limit is not None:
+            self.limits[target] = hold.limit
+
+    def _free_unused(self, exchange: Exchange) -> None:
+        """Give back what was reserved for calls that nobody bills."""
         for attempt in exchange.attempts:
             if attempt.ended_us and attempt.outcome in _UNUSED and id(attempt) not in self._freed:
                 self._freed.add(id(attempt))
                 self.charge.free(attempt.provider, attempt.model)
-        purse, base = self.purse, self._base
+
+    def _bounds(self, exchange: Exchange, target: Target) -> Bounds:
+        """What a call to a target can use at most."""
+        base, purse = self._base, self.purse
         if base is None:
             base = self._base = bounds_of(
                 exchange.operation, exchange.body, exchange.envelope, has_parts=exchange.has_parts
             )
+        prompt, maximum = base.prompt, None
         if base.output is None and base.answers:
-            base = base._replace(maximum=purse.most_output(target))
+            maximum = purse.most_output(target)
+        elif not exchange.content_sent and exchange.operation is not Operation.RESPONSES:
+            return base
         if exchange.operation is Operation.RESPONSES and _is_continued(exchange.body):
-            base = base._replace(prompt=base.prompt + (purse.context(target) or _REMEMBERED))
+            prompt += purse.context(target) or _REMEMBERED
         if exchange.content_sent:  # the rest of a stream: what was said goes in once more
-            base = base._replace(prompt=base.prompt + exchange.response_bytes)
-        rates = purse.prices.rates(target.provider, target.model)
-        assert exchange.timeouts is not None, "plan comes first"
-        until = exchange.received + exchange.timeouts.total
-        limit = await self.charge.cover(target.provider, target.model, base, rates, until=until)
-        if limit is not None:
-            self.limits[target] = limit
+            prompt += exchange.response_bytes
+        return Bounds(prompt, base.output, maximum, base.choices, base.writes_cache, base.answers)
 
     def learn(self, exchange: Exchange, row: Inference) -> None:
         """See how good the bounds of a call were that was the only one."""
@@ -181,15 +196,28 @@ class Cover:
             )
 
 
+def reserve_at_once(exchange: Exchange, target: Target) -> bool:
+    """Set aside what a call may cost, where no budget is about it or all of them have it ready.
+
+    Returns:
+        Whether that is done; if not, `reserve` does it.
+
+    Raises:
+        UnknownPrice: nobody knows what it would cost; another target may have a price.
+    """
+    return exchange.cover is None or exchange.cover.take_at_once(exchange, target)
+
+
 async def reserve(exchange: Exchange, target: Target) -> None:
-    """Set aside what a call of this exchange to this target may cost. Where no budget is about it, nothing.
+    """Set aside what a call of this exchange to this target may cost, however long that takes.
 
     Raises:
         BudgetExceeded: there is too little left; another target may be cheaper.
         UnknownPrice: nobody knows what it would cost; another target may have a price.
         StoreUnavailable: the database must be asked, and does not answer.
     """
-    if exchange.cover is not None:
+    if not reserve_at_once(exchange, target):
+        assert exchange.cover is not None, "without budgets there is nothing to wait for"
         await exchange.cover.take(exchange, target)
 
 
@@ -252,82 +280,6 @@ def _shares(exchange: Exchange, row: Inference) -> Shares:
         before = shares.get(name, (0, 0))
         shares[name] = before[0] + nusd, before[1] + tokens
     return shares
-
-
-def bounds_of(operation: Operation, body: bytes, said: Envelope, *, has_parts: bool) -> Bounds:
-    """The bounds of a request, whoever answers it. `has_parts` is that of the exchange."""
-    prompt = _most_prompt(operation, body, has_parts=has_parts)
-    if len(said.tools) or len(said.functions):
-        prompt += _TOOLS
-    if operation is Operation.EMBEDDINGS:
-        return Bounds(prompt, 0, answers=False)
-    most = 0
-    for name in OUTPUT_LIMITS.get(operation, ()):
-        limit = getattr(said, name)
-        if type(limit) is int and most < limit <= _MOST:
-            most = limit
-    choices = 1
-    for number in (said.n, said.best_of):
-        if number is not None and choices < (asked := _number(number)) <= _MOST:
-            choices = asked
-    return Bounds(prompt, most or None, None, choices, has_parts and b'"cache_control"' in body)
-
-
-def _most_prompt(operation: Operation, body: bytes, *, has_parts: bool) -> int:
-    prompt = len(body) + _TEMPLATE
-    if has_parts:
-        for word in _MEDIA:
-            if word in body:
-                prompt += body.count(word) * _MEDIUM
-        if len(body) > _LARGE and b"base64" in body:
-            prompt -= _letters_of_pictures(operation, body)
-    return prompt
-
-
-def _letters_of_pictures(operation: Operation, body: bytes) -> int:
-    """Letters that are read as pictures and not as text: they cost what a picture costs, not a token each.
-
-    Only where they stand where the protocol has pictures; what looks like one elsewhere is text.
-    """
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 0
-    return _in_turns(document.get("input" if operation is Operation.RESPONSES else "messages"))
-
-
-def _in_turns(turns: Any) -> int:
-    """The same of a conversation, or of the result of a tool, which has its content in the same way."""
-    letters = 0
-    for turn in turns if isinstance(turns, list) else ():
-        content = turn.get("content") if isinstance(turn, dict) else None
-        for part in content if isinstance(content, list) else ():
-            if isinstance(part, dict):
-                letters += _in_turns([part]) if part.get("type") == "tool_result" else _in_part(part)
-    return letters
-
-
-def _in_part(part: dict[str, Any]) -> int:
-    match part:
-        case {"type": "image_url", "image_url": {"url": str(data)}}:
-            pass
-        case {"type": "input_image", "image_url": str(data)}:
-            pass
-        case {"type": "image", "source": {"type": "base64", "data": str(data)}}:
-            return len(data)
-        case _:
-            return 0
-    return len(data) if data.startswith("data:image/") else 0
-
-
-def _number(value: object) -> int:
-    """A number as a provider that is not strict may read it, `4.0` and `"4"` as 4; 0 where it is none."""
-    if type(value) is int:
-        return value
-    try:
-        return math.ceil(float(value)) if isinstance(value, float | str) else 0
-    except (ValueError, OverflowError):
-        return 0
 
 
 def _is_continued(body: bytes) -> bool:

@@ -38,6 +38,7 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
         name: of the setting.
         place: where headers tell of it: 0 with requests, 1 with tokens, -1 nowhere.
         most: the capacity as headers tell it.
+        whole_us: microseconds that an empty meter takes until it is whole.
     """
 
     kind: Kind
@@ -47,6 +48,7 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
     name: str
     place: int
     most: bytes
+    whole_us: float
 
     @property
     def words(self) -> str:
@@ -136,7 +138,16 @@ class Rules:
             if limit:
                 allowance = self._allowance(kind, limit)
                 found.append(
-                    Rule(kind, scope, limit, allowance, name, _PLACES[kind], b"%d" % allowance.capacity)
+                    Rule(
+                        kind,
+                        scope,
+                        limit,
+                        allowance,
+                        name,
+                        _PLACES[kind],
+                        b"%d" % allowance.capacity,
+                        allowance.capacity * allowance.emission_us,
+                    )
                 )
         return tuple(found)
 

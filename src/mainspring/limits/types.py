@@ -122,7 +122,9 @@ class Grant:
         for names, tightest in zip(_NAMES, self._tightest(), strict=True):
             if tightest is None:
                 continue
-            rule, left, reset_us = tightest
+            rule, reset_us = tightest
+            allowance = rule.allowance
+            left = int(allowance.capacity - reset_us / allowance.emission_us + _ROUNDING)
             remaining = b"%d" % (left if left > 0 else 0)  # noqa: FURB136 - max() takes three times as long
             headers += (
                 (names[0], rule.most),
@@ -152,27 +154,22 @@ class Grant:
         wait, _, index = max(waits)
         return -index, wait
 
-    def _tightest(self) -> list[tuple[Rule, float, float] | None]:
-        """Of the limits on requests, and of those on tokens, the one with least room.
+    def _tightest(self) -> list[tuple[Rule, float] | None]:
+        """Of the limits on requests, and of those on tokens, the one with least room; and when it is whole again.
 
-        Each with the units left in it, and microseconds until it is whole again.
+        That is in microseconds.
         """
-        found: list[tuple[Rule, float, float] | None] = [None, None]
-        least = [math.inf, math.inf]
+        found: list[tuple[Rule, float] | None] = [None, None]
+        fullest = [-1.0, -1.0]
         taken = self._taken
-        parts = taken.parts
         for rule, level, held in zip(self._rules, taken.levels, taken.held, strict=True):
             place = rule.place
-            if place < 0:
-                continue
-            allowance = rule.allowance
-            emission, capacity = allowance.emission_us, allowance.capacity
-            reset = level + held * parts * emission if held else level
-            left = capacity - reset / emission + _ROUNDING
-            share = left / capacity
-            if share < least[place]:
-                least[place] = share
-                found[place] = rule, left, reset
+            if place >= 0:
+                reset = level + held * taken.parts * rule.allowance.emission_us if held else level
+                full = reset / rule.whole_us
+                if full > fullest[place]:
+                    fullest[place] = full
+                    found[place] = rule, reset
         return found
 
 

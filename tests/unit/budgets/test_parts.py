@@ -14,8 +14,8 @@ from mainspring.budgets.charge import worst
 from mainspring.budgets.forecast import forecast
 from mainspring.budgets.holders import EXPIRY, Holder, Wake, is_gone, this_process
 from mainspring.budgets.learning import ENOUGH, Learned
+from mainspring.gateway.bounds import bounds_of
 from mainspring.gateway.exchange import Envelope
-from mainspring.gateway.reserve import bounds_of
 from mainspring.providers.prices import Rates
 from mainspring.providers.types import Operation
 
