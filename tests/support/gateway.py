@@ -51,12 +51,10 @@ Step = bytes | float | MainspringError | Callable[[], Any]
 class ScriptedReply:
     """An answer that goes through its steps."""
 
-    def __init__(self, steps: list[Step], *, stream: bool) -> None:
+    def __init__(self, steps: list[Step], *, kind: str) -> None:
         self.status = 200
         self.key: str | None = None
-        self.headers: Mapping[str, str] = {
-            "content-type": "text/event-stream" if stream else "application/json"
-        }
+        self.headers: Mapping[str, str] = {"content-type": kind}
         self.closed = False
         self._steps = steps
 
@@ -92,6 +90,8 @@ class ScriptedProvider(OpenAIProvider):
         self.cancelled = 0
         #: Calls that ended as an error before their head.
         self.refusals = 0
+        #: The type of its answers, where it is not the one that was asked for.
+        self.kind = ""
         self._scripts = list(scripts)
 
     async def call(self, call: Call) -> Reply:
@@ -109,7 +109,8 @@ class ScriptedProvider(OpenAIProvider):
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        self.replies.append(ScriptedReply(steps, stream=call.stream))
+        kind = "text/event-stream" if call.stream else "application/json"
+        self.replies.append(ScriptedReply(steps, kind=self.kind or kind))
         return self.replies[-1]
 
 

@@ -164,7 +164,7 @@ async def open_stream(
     reply = await provider.call(call)
     try:
         trial.record.key = reply.key
-        await must_be_stream(reply, provider, call.operation)
+        await must_be_stream(reply, trial, provider, call.operation)
         scanner = provider.scanner(call.operation, strip_usage=strips_usage(exchange, spoken))
         translated = None if spoken is None else spoken.stream(requested=exchange.body)
         stream = OpenStream(trial, reply, scanner, translated)
@@ -177,8 +177,8 @@ async def open_stream(
     return stream
 
 
-async def must_be_stream(reply: Reply, provider: Provider, operation: Operation) -> None:
-    """Check that an answer is a stream.
+async def must_be_stream(reply: Reply, trial: Trial, provider: Provider, operation: Operation) -> None:
+    """Check that an answer is a stream. What a whole one has used is noted all the same.
 
     Raises:
         ProviderError: it is not; as what it says of itself, where it says that.
@@ -187,5 +187,5 @@ async def must_be_stream(reply: Reply, provider: Provider, operation: Operation)
     if kind.lower().startswith("text/event-stream"):
         return
     # It may hold an error, which then says more than that it is no stream.
-    provider.read_usage(operation, await reply.read())
+    trial.seen = provider.read_usage(operation, await reply.read())
     raise ProviderProtocolError(f"{provider.name} answered with {kind or 'no type'} in place of a stream.")

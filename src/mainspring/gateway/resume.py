@@ -138,7 +138,7 @@ class _Rest:
         reply = await provider.call(call)
         try:
             trial.record.key = reply.key
-            await must_be_stream(reply, provider, call.operation)
+            await must_be_stream(reply, trial, provider, call.operation)
             scanner = provider.scanner(call.operation, strip_usage=False)
             translated = Continuation(self._writer, call.operation, self._begun.text)
             stream = ResumedStream(trial, reply, scanner, translated, self._before)

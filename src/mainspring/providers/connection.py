@@ -17,7 +17,9 @@ _HIGH_WATER = 512 * 1024
 #: Unread bytes at which an answer that is read whole is given up: no model says so much, but a broken server may.
 _MOST_BYTES = 256 * 1024 * 1024
 _FIRST_FINAL_STATUS = 200
-_GZIP_WINDOW = 31  # zlib's sign for gzip framing
+#: Servers that compress although they are asked not to.
+_INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
+_ANY_WINDOW = 47  # zlib's sign for either framing, gzip's or its own
 
 
 class Broken(ConnectionError):
@@ -159,15 +161,20 @@ class Connection(asyncio.Protocol):
             self.headers = {}
             return
         self.status = status
-        if self.headers.get("content-encoding", "identity").lower() in {"gzip", "x-gzip"}:
-            self._inflate = zlib.decompressobj(_GZIP_WINDOW)
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        if encoding in _INFLATED:
+            self._inflate = zlib.decompressobj(_ANY_WINDOW)
+        elif encoding not in {"", "identity"}:
+            raise Broken(
+                f"its answer is compressed with {encoding!r}, which it was not asked for", answered=True
+            )
         if self._head is not None and not self._head.done():
             self._head.set_result(None)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body was read."""
         if self._inflate is not None:
-            body = self._inflate.decompress(body)
+            body = self._inflated_from(body)
             if not body:
                 return  # nothing can be told from it yet; an empty piece would look like the end
         self._parts.append(body)
@@ -179,6 +186,19 @@ class Connection(asyncio.Protocol):
             if self._size > _HIGH_WATER and not self._paused and self._transport is not None:
                 self._paused = True
                 self._transport.pause_reading()
+
+    def _inflated_from(self, body: bytes) -> bytes:
+        """What a piece of a compressed body says; a body may be several, one after another."""
+        assert self._inflate is not None, "only a compressed body is inflated"
+        out = b""
+        while body:
+            out += self._inflate.decompress(body)
+            if not self._inflate.eof:
+                break
+            body = self._inflate.unused_data.lstrip(b"\0")  # some pad it
+            if body:
+                self._inflate = zlib.decompressobj(_ANY_WINDOW)
+        return out
 
     def on_message_complete(self) -> None:
         """The body is complete."""

@@ -6,6 +6,7 @@ import msgspec
 
 from mainspring.base.errors import ProviderProtocolError
 from mainspring.ledger.types import Usage
+from mainspring.providers.lenient import lenient
 from mainspring.providers.refusals import UNREADABLE, given, refusal
 from mainspring.providers.translate.usage import unlisted
 from mainspring.providers.types import Operation, Seen
@@ -100,7 +101,7 @@ def read_answer(name: str, operation: Operation, body: bytes) -> Seen:
     try:
         if operation is Operation.RESPONSES:
             return _read_responses(name, _decode_responses(body))
-        answer = _decode_answer(body)
+        answer = lenient(_decode_answer, body)
     except UNREADABLE as error:
         raise ProviderProtocolError(
             f"{name} answered 200 with a body that is no answer of its protocol."

@@ -11,6 +11,7 @@ import re
 import msgspec
 
 from mainspring.base.errors import ProviderProtocolError
+from mainspring.providers.lenient import lenient, without_usage
 from mainspring.providers.openai_answers import ResponsesAnswer, WireUsage, responses_finish
 from mainspring.providers.refusals import UNREADABLE, given, refusal
 from mainspring.providers.types import Seen
@@ -90,7 +91,7 @@ class ChatScanner:
             seen.ended = True
             return b""
         try:
-            chunk = _decode_chunk(data)
+            chunk = lenient(_decode_chunk, data)
         except UNREADABLE as error:
             raise ProviderProtocolError(
                 f"{self._name} sent a stream event that is no JSON of its protocol."
@@ -103,7 +104,7 @@ class ChatScanner:
         if not self._strip:
             return event
         if chunk.usage is not None:
-            return b"" if not chunk.choices else without_usage(event, data)
+            return b"" if not chunk.choices else _stripped(event, data)
         return event.replace(b',"usage":null', b"")
 
     def _note(self, chunk: _Chunk) -> None:
@@ -139,11 +140,9 @@ def _has_content(choice: _ChunkChoice) -> bool:
     return any(part is not None and bytes(part) not in _EMPTY for part in (*parts, delta.function_call))
 
 
-def without_usage(event: bytes, data: bytes) -> bytes:
-    """An event with its top-level `usage` taken out; everything else stays byte for byte."""
-    document = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-    document.pop("usage", None)
-    rest = msgspec.json.encode(document)
+def _stripped(event: bytes, data: bytes) -> bytes:
+    """An event with its top-level `usage` taken out."""
+    rest = without_usage(data)
     return event.replace(data, rest) if data in event else b"data: " + rest + b"\n\n"
 
 

@@ -144,6 +144,16 @@ async def test_an_answer_that_cannot_be_said_was_billed_all_the_same() -> None:
     assert row.cost_nusd == row.attempts[0].cost_nusd == 7 * 1000 + 3 * 10_000
 
 
+async def test_a_whole_answer_in_place_of_a_stream_was_billed() -> None:
+    one = ScriptedProvider("one", [ANSWER])
+    one.kind = "application/json"
+    async with bench(one, models=MODELS, route={"retry": {"attempts": 1}}) as at:
+        sink, _ = await at.ask(stream=True)
+        (row,) = at.ledger.rows
+    assert (sink.status, row.error) == (502, "provider_protocol_error")
+    assert (row.input_tokens, row.output_tokens, row.cost_nusd) == (7, 3, 7 * 1000 + 3 * 10_000)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_that_breaks_off_everywhere(stream: bool) -> None:
     cut = StreamCut("one broke the connection.", arrived=b"" if stream else ANSWER[:-60])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,6 +84,11 @@ WHOLE = {
     "chunks": (chunked(BODY[:1], BODY[1:50], BODY[50:]), False),
     "until close": (response(BODY, length=False), True),
     "gzip": (response(gzip.compress(BODY), "Content-Encoding: GZIP"), False),
+    "gzip in parts": (
+        response(gzip.compress(BODY[:9]) + gzip.compress(BODY[9:]) + b"\0\0", "content-encoding: gzip"),
+        False,
+    ),
+    "deflate": (response(zlib.compress(BODY), "content-encoding: deflate"), False),
     "gzip until close": (response(gzip.compress(BODY), "content-encoding: gzip", length=False), True),
     "after 1xx": (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n" + response(BODY),
@@ -135,6 +141,16 @@ async def test_garbage_is_broken_and_closes(garbage: bytes, streamed: bool) -> N
     with pytest.raises(Broken) as error:
         await exchange([garbage], streamed=streamed)
     assert error.value.answered
+
+
+async def test_a_compression_that_nobody_asked_for_is_named() -> None:
+    connection, _ = connected()
+    sent = asyncio.create_task(connection.send(REQUEST))
+    await asyncio.sleep(0)
+    connection.data_received(response(b"\x0b\x02\x80", "content-encoding: br"))
+    with pytest.raises(Broken, match="compressed with 'br'"):
+        await sent
+    assert connection.closed
 
 
 async def test_a_second_answer_is_never_kept_for_the_next_request() -> None:

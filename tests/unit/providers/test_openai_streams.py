@@ -294,6 +294,17 @@ def test_thinking_that_is_no_part_of_the_completion(said: dict[str, Any], usage:
     assert read_answer("up", Operation.CHAT, body).usage == usage
 
 
+@pytest.mark.parametrize("odd", [{"prompt_tokens": 7.5}, {"prompt_tokens": "7"}, [7], "7"])
+def test_an_odd_usage_costs_no_answer(odd: Any) -> None:
+    body = json.dumps({"model": "m", "choices": [{"finish_reason": "stop"}], "usage": odd}).encode()
+    read = read_answer("up", Operation.CHAT, body)
+    assert (read.usage, read.finish_reason, read.model) == (None, "stop", "m")
+    seen = one({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}], "usage": odd})
+    assert (seen.usage, seen.finish_reason, seen.content) == (None, "stop", True)
+    with pytest.raises(ProviderProtocolError):
+        read_answer("up", Operation.CHAT, b'{"choices":7,"usage":[7]}')
+
+
 def response_event(kind: str, **fields: Any) -> bytes:
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
 

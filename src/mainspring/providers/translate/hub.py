@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from mainspring.base.errors import ProviderProtocolError
+from mainspring.providers.lenient import lenient
 
 #: Where a message carries blocks of Anthropic's that chat has no place or another order for.
 CARRIED = "anthropic_content"
@@ -167,7 +168,7 @@ def read_answer(body: bytes) -> Answer:
         ProviderProtocolError: it is none.
     """
     try:
-        answer = _answer.decode(body)
+        answer = lenient(_answer.decode, body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProviderProtocolError("The provider's answer is no chat completion.") from error
     answer.first()
@@ -183,7 +184,7 @@ def read_chunk(data: bytes) -> Chunk | None:
     if data.strip() == b"[DONE]":
         return None
     try:
-        return _chunk.decode(data)
+        return lenient(_chunk.decode, data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProviderProtocolError(
             "An event of the provider's stream is no chat completion chunk."

@@ -77,6 +77,17 @@ def test_thinking_outside_of_the_completion_is_told_as_written() -> None:
     assert said["output_tokens_details"] == {"reasoning_tokens": 405}
 
 
+@pytest.mark.parametrize("odd", [{"prompt_tokens": "7"}, [7]])
+def test_an_odd_usage_costs_no_answer(odd: Any) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
+    whole = TO_CHAT.response(json.dumps({"choices": [choice], "usage": odd}).encode(), requested=ASKED)
+    assert json.loads(whole)["content"] == [{"type": "text", "text": "x"}]
+    sse = stream(TO_CHAT, ASKED, events([chunk({"content": "x"}), chunk({}, "stop", usage=odd)]))
+    assert [one["delta"].get("text") for one in _documents(sse) if one["type"] == "content_block_delta"] == [
+        "x"
+    ]
+
+
 def test_a_compacted_conversation_comes_back_whole() -> None:
     start = {
         "type": "content_block_start",
