@@ -128,7 +128,7 @@ def show(budget_id: BudgetId, *, config: Config = None, json: Json = False) -> N
     _show(with_runtime(config, lambda runtime: runtime.budgets.get(budget_id)), json=json)
 
 
-@app.command()
+@app.command(short_help="Change caps, policy, thresholds or name.")
 def change(
     budget_id: BudgetId,
     *,

@@ -187,7 +187,7 @@ class _Client:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise MainspringError(
-                f"No server answers at {self.url}: {error}.",
+                f"No server answers at {self.url}: {getattr(error, 'strerror', None) or error}.",
                 remedy="Start one with `mainspring serve`, or name it with --url.",
             ) from None
         if response.status != _OK:

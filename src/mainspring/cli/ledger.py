@@ -198,7 +198,9 @@ def _print_field(name: str, value: Any) -> None:
     if isinstance(value, list):
         typer.echo(f"{name}:")
         for item in value:
-            typer.echo("  " + ", ".join(f"{key} {part}" for key, part in item.items() if part is not None))
+            typer.echo(
+                "  " + ", ".join(f"{key} {_figure(part)}" for key, part in item.items() if part is not None)
+            )
     elif isinstance(value, dict):
         parts = dict(value)
         if name == "extra" and (routing := parts.pop("routing", None)):
@@ -208,7 +210,14 @@ def _print_field(name: str, value: Any) -> None:
         for key, part in parts.items():
             typer.echo(f"  {key}: {part}")
     else:
-        typer.echo(f"{name}: {value}")
+        typer.echo(f"{name}: {_figure(value)}")
+
+
+def _figure(value: Any) -> Any:
+    """A value as people write it: no exponents, `yes` and `no`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.9f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
 
 
 def _progress(rows: int) -> None:

@@ -24,7 +24,7 @@ app = typer.Typer(
 _CAN: tuple[Literal["tools", "vision", "json_schema"], ...] = ("tools", "vision", "json_schema")
 
 
-@app.command("list")
+@app.command("list", short_help="List routes with their targets and rules.")
 def list_(*, config: Config = None, json: Json = False) -> None:
     """List the routes of the configuration with their targets and rules.
 
@@ -40,7 +40,7 @@ def list_(*, config: Config = None, json: Json = False) -> None:
     print_table(("ROUTE", "STRATEGY", "TARGET", "WEIGHT", "CONTEXT", "TOOLS", "VISION", "SCHEMA"), lines)
 
 
-@app.command()
+@app.command(short_help="Say which targets a request would ask, and why.")
 def explain(
     route: Annotated[str, typer.Argument(metavar="ROUTE", help="A route, or `provider/model`.")],
     *,

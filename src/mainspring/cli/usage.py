@@ -83,18 +83,20 @@ def _print(group: str, rows: list[UsageRow], limit: int) -> None:
     if limit and len(rows) > limit:
         typer.echo(f"And {len(rows) - limit} more: --limit 0 shows all.")
     if any(row.unpriced for row in rows[: limit or None]):
-        typer.echo("+? some of these answers have no known price.")
+        typer.echo(
+            '? there is no price for some of these answers: [models."PROVIDER/MODEL"] in the file gives one.'
+        )
 
 
 def _line(row: UsageRow) -> tuple[Any, ...]:
-    unpriced = "+?" if row.unpriced else ""
+    unpriced = "+?" if row.unpriced and row.cost_nusd else ""
     return (
         row.group or "-",
         row.requests,
         row.errors,
         row.input_tokens + row.cache_read_tokens + row.cache_write_tokens,
         row.output_tokens + row.reasoning_tokens,
-        dollars(row.cost_nusd) + unpriced,
+        "?" if row.unpriced and not row.cost_nusd else dollars(row.cost_nusd) + unpriced,
         None if row.p50_ms is None else round(row.p50_ms),
         None if row.p95_ms is None else round(row.p95_ms),
     )

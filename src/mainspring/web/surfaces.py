@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,6 +39,7 @@ SURFACES: dict[str, Surface] = {
     "/v1/messages/count_tokens": Surface(anthropic.COUNT_TOKENS, Operation.COUNT_TOKENS, "messages"),
 }
 _MODELS = "/v1/models"
+_PATHS = (*SURFACES, _MODELS)
 #: A longer name of a model is none, and would be kept in every place that names it.
 _NAME_CHARS = 256
 _KEPT_AT_PROVIDER = (b'"prompt"', b'"previous_response_id"', b'"conversation"')
@@ -92,9 +94,7 @@ class Surfaces:
     async def _other(self, request: Request, response: Sink) -> None:
         path, headers = request.path, request.fields
         if path != _MODELS and not path.startswith(_MODELS + "/"):
-            raise NotFound(
-                f"There is nothing at {path[:200]}.", remedy="docs/reference/http.md lists the paths."
-            )
+            raise NotFound(f"There is nothing at {path[:200]}.", remedy=meant_by(path))
         if request.method not in {b"GET", b"HEAD"}:
             raise _not_allowed("GET")
         principal = self._runtime.keys.check(secret_of(headers) or "")
@@ -158,6 +158,15 @@ async def _send(response: Sink, status: int, headers: list[tuple[bytes, bytes]],
         await response.write(body, last=True)
     except ClientGone:
         return
+
+
+def meant_by(path: str) -> str:
+    """What a caller who asked at a path that is none has probably got wrong."""
+    bare = path.removeprefix("/v1").rstrip("/")
+    if path.startswith("/v1/v1/") or (path == bare and f"/v1{bare}" in _PATHS):
+        return "OpenAI's clients take a base_url that ends in /v1, Anthropic's one that does not."
+    near = get_close_matches(path, _PATHS, 1, cutoff=0.8)
+    return f"Did you mean {near[0]}?" if near else f"The paths are {', '.join(_PATHS)}."
 
 
 def _dialect_of(path: str, headers: RawHeaders) -> Dialect:

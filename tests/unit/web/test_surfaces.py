@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mainspring.base.errors import ClientGone, InvalidRequest
 from mainspring.gateway import Envelope
 from mainspring.web.asgi import AsgiSink, attribution, passed_on, secret_of
-from mainspring.web.surfaces import SURFACES, read_envelope
+from mainspring.web.surfaces import SURFACES, meant_by, read_envelope
 
 CHAT = SURFACES["/v1/chat/completions"]
 
@@ -178,3 +178,18 @@ async def test_a_caller_who_left_is_gone_at_the_head_and_in_the_body() -> None:
     again = asyncio.Event()
     sink.when_gone(again.set)
     assert again.is_set()
+
+
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("/v1/v1/messages", "Anthropic's one that does not"),
+        ("/chat/completions", "a base_url that ends in /v1"),
+        ("/messages/", "Anthropic's one that does not"),
+        ("/v1/chat/completion", "Did you mean /v1/chat/completions?"),
+        ("/v1/responses/", "Did you mean /v1/responses?"),
+        ("/v1/images/generations", "The paths are /v1/chat/completions, "),
+    ],
+)
+def test_a_wrong_path_is_told_what_it_probably_was_to_be(path: str, remedy: str) -> None:
+    assert remedy in meant_by(path)

@@ -87,7 +87,9 @@ async def body_of(request: Request, shape: type[T]) -> T:
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$")
         raise Unprocessable(
-            f"The body is not as it must be: {text}.", param=where.strip(".`") or None
+            f"The body is not as it must be: {text}.",
+            remedy=f"{shape.__name__} at /docs is what it may hold.",
+            param=where.strip(".`") or None,
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(f"The body is not valid JSON: {error}.", remedy="Send one JSON object.") from None

@@ -13,6 +13,7 @@ from starlette.routing import Match
 
 from mainspring.base.errors import InvalidRequest, MainspringError
 from mainspring.base.logging import request_id
+from mainspring.web.surfaces import SURFACES, meant_by
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -114,6 +115,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["allow"] = ", ".join(sorted(_allowed(request)))
     code, detail = _CODES.get(status, "http_error"), _DETAILS.get(status, str(error.detail))
+    if f"/v1{request.url.path}".rstrip("/") in SURFACES:  # a client whose base_url lacks its end
+        detail = f"There is nothing at this address. {meant_by(request.url.path)}"
     return _response(status, code, detail, headers=headers)
 
 

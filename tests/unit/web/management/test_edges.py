@@ -50,6 +50,8 @@ async def test_either_header_will_do(nobody: AsyncClient, runtime: Runtime) -> N
 async def test_every_refusal_is_a_problem(admin: AsyncClient) -> None:
     _is_problem(await admin.get("/api/v1/nothing"), 404, "not_found")
     _is_problem(await admin.get("/nothing"), 404, "not_found")
+    short = _is_problem(await admin.post("/chat/completions", json={}), 404, "not_found")
+    assert "a base_url that ends in /v1" in short["detail"]
     not_allowed = await admin.put("/api/v1/keys", json={})
     _is_problem(not_allowed, 405, "method_not_allowed")
     assert not_allowed.headers["allow"] == "GET, POST"
