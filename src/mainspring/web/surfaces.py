@@ -163,7 +163,7 @@ async def _send(response: Sink, status: int, headers: list[tuple[bytes, bytes]],
 def meant_by(path: str) -> str:
     """What a caller who asked at a path that is none has probably got wrong."""
     bare = path.removeprefix("/v1").rstrip("/")
-    if path.startswith("/v1/v1/") or (path == bare and f"/v1{bare}" in _PATHS):
+    if path.startswith("/v1/v1/") or (not path.startswith("/v1/") and f"/v1{bare}" in _PATHS):
         return "OpenAI's clients take a base_url that ends in /v1, Anthropic's one that does not."
     near = get_close_matches(path, _PATHS, 1, cutoff=0.8)
     return f"Did you mean {near[0]}?" if near else f"The paths are {', '.join(_PATHS)}."
