@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,11 @@ from mainspring.base.errors import MigrationError
 from mainspring.ledger.tables import ATTEMPTS, FIRST_TOKENS, TOTALS, USAGE
 from mainspring.store import open_database
 from mainspring.store.migrate import HEAD
+from mainspring.store.postgres import _MIGRATION_LOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mainspring.store import Connection
 
 
@@ -154,6 +158,54 @@ async def test_processes_that_start_together_make_the_schema_once(database_url: 
         lambda connection: connection.one("SELECT value FROM versions WHERE name = 'starts'")
     )
     assert row == (4,)
+    await database.close()
+
+
+@contextmanager
+def elsewhere(url: str, *statements: str) -> Iterator[None]:
+    """Another process of ours, in a transaction on Postgres."""
+    import psycopg  # noqa: PLC0415 - only where Postgres is tested
+
+    with psycopg.connect(url) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        yield
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["LOCK TABLE usage_rollups IN ACCESS SHARE MODE", f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"],
+    ids=["a statement", "another process"],
+)
+async def test_a_migration_may_take_longer_than_a_request_waits(postgres_url: str, statement: str) -> None:
+    """An index over millions of rows does."""
+    await schema_of(postgres_url)
+    for table in ("usage_rollups", "usage_totals"):
+        run_sql(
+            postgres_url, *(f"ALTER TABLE {table} DROP COLUMN {name}" for name in (*ATTEMPTS, *FIRST_TOKENS))
+        )
+    run_sql(postgres_url, "UPDATE alembic_version SET version_num = '0005'")
+    with elsewhere(postgres_url, statement):
+        opening = asyncio.create_task(open_database(postgres_url, wait_seconds=0.5))
+        await asyncio.sleep(2)
+        assert not opening.done()
+    database = await asyncio.wait_for(opening, 30)
+    assert await database.read(lambda c: c.rows("SELECT version_num FROM alembic_version")) == [(HEAD,)]
+    await database.close()
+
+
+async def test_who_finds_the_schema_up_to_date_waits_for_nobody(database_url: str) -> None:
+    await schema_of(database_url)
+    if database_url.startswith("sqlite"):
+        import sqlite3  # noqa: PLC0415 - one of two drivers
+
+        other = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        database = await open_database(database_url, wait_seconds=0.5)
+        other.close()
+    else:
+        with elsewhere(database_url, f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"):
+            database = await open_database(database_url, wait_seconds=0.5)
     await database.close()
 
 

@@ -10,10 +10,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from mainspring.base.errors import MigrationError
+from mainspring.base.logging import get_logger
 
 if TYPE_CHECKING:
     from mainspring.store.types import Dialect
 
+_log = get_logger(__name__)
 #: The newest revision. `python -m mainspring.store.migrations` prints the SQL that leads there.
 HEAD = "0006"
 
@@ -24,6 +26,14 @@ HAS_SCHEMA = {
     "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
     "postgresql": "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'alembic_version'",
 }
+
+
+def is_current(connection: Any, dialect: Dialect) -> bool:
+    """Whether a driver's connection leads to a schema at `HEAD`, so that nobody has to wait for a lock."""
+    if not connection.execute(HAS_SCHEMA[dialect]).fetchone()[0]:
+        return False
+    row = connection.execute(VERSION).fetchone()
+    return row is not None and str(row[0]) == HEAD
 
 
 def migrate(connection: Any, dialect: Dialect) -> None:
@@ -40,10 +50,10 @@ def migrate(connection: Any, dialect: Dialect) -> None:
         for statement in schema(dialect):
             connection.execute(statement)
         return
+    if is_current(connection, dialect):
+        return
     row = connection.execute(VERSION).fetchone()
     revision = str(row[0]) if row else None
-    if revision == HEAD:
-        return
     from mainspring.store import upgrade  # noqa: PLC0415 - loads Alembic, which only an old schema needs
 
     if revision is not None and not upgrade.known(revision):
@@ -51,6 +61,7 @@ def migrate(connection: Any, dialect: Dialect) -> None:
             f"The database has schema revision {revision}, which this release (at {HEAD}) does not know.",
             remedy="It was opened by a newer Mainspring: run that version, or restore a backup.",
         )
+    _log.info("schema_upgrade", revision=revision, to=HEAD)
     try:
         upgrade.upgrade(connection, dialect)
     except Exception as error:  # whatever stopped a migration, the start must say so

@@ -19,9 +19,10 @@ import psycopg
 from psycopg import errors
 
 from mainspring.base.errors import Conflict, StoreError, StoreUnavailable
+from mainspring.base.logging import get_logger
 from mainspring.base.settings import without_password
 from mainspring.store.line import Line, Trouble
-from mainspring.store.migrate import migrate
+from mainspring.store.migrate import is_current, migrate
 from mainspring.store.pool import Pool
 from mainspring.store.reasons import reason
 from mainspring.store.writer import Writer
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from mainspring.store.types import Connection, Dialect, Item, Kind, Recorder, Row, Sheet
 
 T = TypeVar("T")
+
+_log = get_logger(__name__)
 
 #: Keeps two processes from migrating at once; a number of our own among the server's advisory locks.
 _MIGRATION_LOCK = 0x6D61_696E_7370
@@ -246,8 +249,16 @@ class PostgresSession:
 
 
 def _migrate(connection: Connection) -> None:
-    connection.one(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-    migrate(cast("PostgresSession", connection).raw, "postgresql")
+    # Ends what `begin` has begun in pipeline mode, too. An index over millions of rows takes longer than a request waits,
+    # and whoever starts meanwhile waits for it.
+    connection.run("SET LOCAL statement_timeout = 0")
+    raw = cast("PostgresSession", connection).raw
+    if is_current(raw, "postgresql"):
+        return
+    if connection.one(f"SELECT pg_try_advisory_xact_lock({_MIGRATION_LOCK})") != (True,):
+        _log.info("schema_of_another", what="another process makes or upgrades the schema; waiting for it")
+        connection.one(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+    migrate(raw, "postgresql")
 
 
 def _documents(rows: Sequence[Sequence[Any]]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from mainspring.base.errors import ConfigError, Conflict, StoreError, StoreUnava
 from mainspring.base.private import private_file, private_folder
 from mainspring.store.checkpoint import Checkpointer
 from mainspring.store.line import Line, Trouble
-from mainspring.store.migrate import migrate
+from mainspring.store.migrate import is_current, migrate
 from mainspring.store.pool import Pool
 from mainspring.store.reasons import reason
 from mainspring.store.writer import Writer
@@ -57,13 +57,19 @@ class SqliteDatabase:
         """Open or make the file and bring its schema up to date. Raises as `open_database` does."""
         file = _File(_path(url), sync)
 
-        def prepare() -> None:
-            file.create()
-            line = Line(file, write=True)
+        def on_line(work: Callable[[sqlite3.Connection, Dialect], T], *, write: bool) -> T:
+            line = Line(file, write=write)
             try:
-                line.call(lambda connection: migrate(_raw(connection), "sqlite"), seconds=wait_seconds)
+                return line.call(lambda connection: work(_raw(connection), "sqlite"), seconds=wait_seconds)
             finally:
                 line.close()
+
+        def prepare() -> None:
+            file.create()
+            if not on_line(
+                is_current, write=False
+            ):  # else the lock, which another process may hold, is not needed
+                on_line(migrate, write=True)
 
         await asyncio.to_thread(prepare)
         return cls(file, queue_rows=queue_rows, wait_seconds=wait_seconds)
