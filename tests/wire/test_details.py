@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from decimal import Decimal
@@ -354,6 +355,30 @@ def test_wire_11_broken_bodies_are_400(http: httpx2.Client, path: str, body: byt
     answer = http.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text
     _assert_error_shape(path, answer)
+
+
+@dialects
+def test_wire_11_a_compressed_body_is_called_by_its_name(http: httpx2.Client, path: str) -> None:
+    body = gzip.compress(json.dumps(ask("openai/test")).encode())
+    answer = http.post(path, content=body, headers={"content-encoding": "gzip"})
+    assert answer.status_code == 415
+    assert "compressed with 'gzip'" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", CHAT, "POST"),
+        ("OPTIONS", MESSAGES, "POST"),
+        ("HEAD", CHAT, "POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+    ],
+)
+def test_wire_11_another_method_is_told_which_one_it_is(
+    http: httpx2.Client, method: str, path: str, allowed: str
+) -> None:
+    answer = http.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,14 @@ def test_headers_that_go_upstream(http: httpx2.Client, provider: ProviderServer,
     assert member_key not in everything
     assert "private=1" not in everything
     assert "x-mainspring" not in everything
+
+
+def test_a_header_in_several_lines_goes_upstream_whole(http: httpx2.Client, provider: ProviderServer) -> None:
+    body = {
+        "model": "anthropic/test",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "two lines"}],
+    }
+    headers = [("anthropic-beta", "beta-1"), ("x-other", "x"), ("anthropic-beta", "beta-2,beta-3")]
+    assert http.post("/v1/messages", json=body, headers=headers).status_code == 200
+    assert provider.requests("two lines")[0].header("anthropic-beta") == "beta-1, beta-2,beta-3"

@@ -42,6 +42,7 @@ _MODELS = "/v1/models"
 _PATHS = (*SURFACES, _MODELS)
 #: A longer name of a model is none, and would be kept in every place that names it.
 _NAME_CHARS = 256
+_UNREADABLE = 400
 _KEPT_AT_PROVIDER = (b'"prompt"', b'"previous_response_id"', b'"conversation"')
 _decode = msgspec.json.Decoder(Envelope).decode
 
@@ -86,8 +87,11 @@ class Surfaces:
         except MainspringError as error:
             request_id = new_id()
             # Who has no key learns that first, whatever else is wrong with the request.
-            refusal = self._key_error(headers) or error
-            await _send(response, *dialect.error(refusal, request_id))
+            refusal = self._key_error(headers) or _clearer(error, headers)
+            status, head, content = dialect.error(refusal, request_id)
+            if isinstance(refusal, _MethodNotAllowed):
+                head.append((b"allow", refusal.allowed))
+            await _send(response, status, head, content)
             return
         await self._runtime.gateway.handle(exchange)
 
@@ -96,7 +100,7 @@ class Surfaces:
         if path != _MODELS and not path.startswith(_MODELS + "/"):
             raise NotFound(f"There is nothing at {path[:200]}.", remedy=meant_by(path))
         if request.method not in {b"GET", b"HEAD"}:
-            raise _not_allowed("GET")
+            raise _not_allowed("GET", "HEAD")
         principal = self._runtime.keys.check(secret_of(headers) or "")
         wanted = path[len(_MODELS) + 1 :] or None
         speaks_anthropic = b"anthropic-version" in headers
@@ -178,7 +182,24 @@ def _dialect_of(path: str, headers: RawHeaders) -> Dialect:
 class _MethodNotAllowed(InvalidRequest):
     status = 405
     code = "method_not_allowed"
+    allowed = b""
 
 
-def _not_allowed(method: str) -> _MethodNotAllowed:
-    return _MethodNotAllowed("This path does not take that method.", remedy=f"Use {method}.")
+def _not_allowed(*methods: str) -> _MethodNotAllowed:
+    error = _MethodNotAllowed("This path does not take that method.", remedy=f"Use {methods[0]}.")
+    error.allowed = ", ".join(methods).encode()
+    return error
+
+
+class _Compressed(InvalidRequest):
+    status = 415
+    code = "unsupported_media_type"
+
+
+def _clearer(error: MainspringError, headers: RawHeaders) -> MainspringError:
+    """The error of a body that cannot be read, which is no wonder where it is compressed."""
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    if encoding in {b"", b"identity"} or not isinstance(error, InvalidRequest) or error.status != _UNREADABLE:
+        return error
+    shown = encoding.decode("latin-1")[:40]
+    return _Compressed(f"The body is compressed with {shown!r}.", remedy="Send it uncompressed.")

@@ -54,8 +54,10 @@ class Request:
     ) -> None:
         self.method = method
         self.headers = headers
-        #: The last header of each name.
+        #: The headers by name; what is said in several lines stands together, as in a list.
         self.fields = dict(headers)
+        if len(self.fields) != len(headers):
+            self.fields = _joined(headers)
         self.http10 = http10
         self.keep_alive = keep_alive
         if target[:1] == b"/":
@@ -95,3 +97,12 @@ class Request:
                 remedy="Send less, or raise server.max_body_mb.",
             )
         return self.take()
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        values = fields.setdefault(name, [])
+        if value not in values:
+            values.append(value)
+    return {name: b", ".join(values) for name, values in fields.items()}
