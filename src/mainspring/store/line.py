@@ -38,6 +38,21 @@ class Session(Connection, Protocol):
         """Start a transaction (one that may write, if this session may)."""
         ...
 
+    def identify(self) -> None:
+        """Right after `begin`: ask by what the database tells this transaction from all others, without waiting for it."""
+        ...
+
+    def identity(self) -> str | None:
+        """What was asked for; None where a commit is never in doubt."""
+        ...
+
+    def committed(self, identity: str) -> bool:
+        """Whether a transaction of a session that broke was committed. Outside of a transaction.
+
+        Raises what is judged as `BUSY` while the database is still at it.
+        """
+        ...
+
     def commit(self) -> None:
         """End it, keeping what was written."""
         ...
@@ -105,17 +120,28 @@ class Line:
     def call(self, work: Callable[[Connection], T], *, seconds: float) -> T:
         """Run a function in a transaction and commit; again while the database is busy or away.
 
+        What it writes is there once: where a connection breaks during the commit, the database is asked first.
+
         Raises:
             StoreUnavailable: it was still so after `seconds`.
             Exception: what the function raised; a driver's error as one of ours.
         """
         deadline = time.monotonic() + seconds
         delay = FIRST_DELAY
+        #: The transaction of which nobody knows whether it was committed, and what came of it if so.
+        doubtful: tuple[str, T] | None = None
         while True:
             try:
                 session = self.session()
+                if doubtful is not None:
+                    if session.committed(doubtful[0]):
+                        return doubtful[1]
+                    doubtful = None
                 session.begin()
+                session.identify()
                 result = work(session)
+                identity = session.identity()
+                doubtful = None if identity is None else (identity, result)
                 session.commit()
             except Exception as error:  # the backend says what it is and what to do about it
                 if self.undo(error) is Trouble.REFUSED:

@@ -22,7 +22,7 @@ from mainspring.base.errors import Conflict, StoreError, StoreUnavailable
 from mainspring.base.logging import get_logger
 from mainspring.base.settings import without_password
 from mainspring.store.line import Line, Trouble
-from mainspring.store.migrate import is_current, migrate
+from mainspring.store.migrate import PROOF, is_current, migrate
 from mainspring.store.pool import Pool
 from mainspring.store.reasons import reason
 from mainspring.store.writer import Writer
@@ -48,6 +48,8 @@ _KEEPALIVES = {
 }
 #: Bytes of JSON in one statement; more rows go in several.
 _DOCUMENT = 8 << 20
+#: A replica has none to give, and says at the next statement in better words that it may only be read.
+_IDENTITY = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_xact_id()::text END"
 _BUSY = (
     errors.SerializationFailure,
     errors.DeadlockDetected,
@@ -55,6 +57,10 @@ _BUSY = (
     errors.QueryCanceled,
 )
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+
+
+class _Undecided(Exception):
+    """The server is still at a commit whose connection broke."""
 
 
 class PostgresDatabase:
@@ -113,7 +119,7 @@ class PostgresDatabase:
 
     async def ping(self) -> None:
         """See `Database.ping`; also fails while the writer cannot write."""
-        if not await self._writer.recovered(lambda connection: connection.one("SELECT pg_current_xact_id()")):
+        if not await self._writer.recovered(lambda connection: connection.run(PROOF)):
             raise StoreUnavailable(
                 f"The database cannot be written ({self._writer.trouble}).",
                 remedy="Check that the server runs, takes connections and has room.",
@@ -154,7 +160,7 @@ class _Server:
 
     def judge(self, error: Exception) -> Trouble:
         """See `Backend.judge`."""
-        if isinstance(error, _BUSY):
+        if isinstance(error, (*_BUSY, _Undecided)):
             return Trouble.BUSY
         return Trouble.LOST if isinstance(error, _LOST) else Trouble.REFUSED
 
@@ -185,6 +191,7 @@ class PostgresSession:
         self.raw = raw
         self._write = write
         self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
+        self._identity: psycopg.Cursor[Any] | None = None
 
     def begin(self) -> None:
         """Start a transaction; a reader sees one snapshot of the database."""
@@ -194,6 +201,23 @@ class PostgresSession:
             self.raw.execute("BEGIN")
         else:
             self.raw.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def identify(self) -> None:
+        """See `Session.identify`; the answer comes with the next one."""
+        self._identity = self.raw.execute(_IDENTITY) if self._write else None
+
+    def identity(self) -> str | None:
+        """See `Session.identity`."""
+        row = None if self._identity is None else self._identity.fetchone()
+        return None if row is None else str(row[0])
+
+    def committed(self, identity: str) -> bool:
+        """See `Session.committed`."""
+        row = self.raw.execute("SELECT pg_xact_status(%s::text::xid8)", (identity,)).fetchone()
+        status = None if row is None else row[0]
+        if status == "in progress":
+            raise _Undecided
+        return bool(status == "committed")
 
     def commit(self) -> None:
         """Commit."""

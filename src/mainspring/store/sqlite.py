@@ -16,7 +16,7 @@ from mainspring.base.errors import ConfigError, Conflict, StoreError, StoreUnava
 from mainspring.base.private import private_file, private_folder
 from mainspring.store.checkpoint import Checkpointer
 from mainspring.store.line import Line, Trouble
-from mainspring.store.migrate import is_current, migrate
+from mainspring.store.migrate import PROOF, is_current, migrate
 from mainspring.store.pool import Pool
 from mainspring.store.reasons import reason
 from mainspring.store.writer import Writer
@@ -104,8 +104,7 @@ class SqliteDatabase:
 
     async def ping(self) -> None:
         """See `Database.ping`; also fails while the writer cannot write."""
-        # A page is written though nothing in it changes: an empty transaction would do on a full disk.
-        if not await self._writer.recovered(lambda connection: connection.run("PRAGMA user_version = 1")):
+        if not await self._writer.recovered(lambda connection: connection.run(PROOF)):
             raise StoreUnavailable(
                 f"The database cannot be written ({self._writer.trouble}).",
                 remedy="Check that its disk has room and that nothing else holds its lock.",
@@ -211,6 +210,17 @@ class SqliteSession:
         if self._checkpointer is not None:
             self._checkpointer.before(self.raw)
         self.raw.execute(self._begin)
+
+    def identify(self) -> None:
+        """See `Session.identify`. There is nothing to ask."""
+
+    def identity(self) -> str | None:
+        """See `Session.identity`. The file is here: a commit that failed did not happen."""
+        return None
+
+    def committed(self, identity: str) -> bool:
+        """See `Session.committed`. Never asked."""
+        raise AssertionError(identity)
 
     def commit(self) -> None:
         """Commit."""

@@ -95,7 +95,11 @@ class Database(Protocol):
         ...
 
     async def write(self, work: Callable[[Connection], T], /) -> T:
-        """Run a function in a transaction of its own and commit it. It may run again after a conflict."""
+        """Run a function in a transaction of its own and commit it.
+
+        It may run again after a conflict or a broken connection; what it writes is there once, also where the connection
+        broke during the commit.
+        """
         ...
 
     def append(self, recorder: Recorder[Item], item: Item, /) -> asyncio.Future[None]:
