@@ -16,8 +16,9 @@ import msgspec
 from mainspring.base.errors import ContextLengthExceeded, NotFound, NothingFits, RequestError
 from mainspring.base.settings import RouteSettings
 from mainspring.providers.capabilities import Capabilities
+from mainspring.providers.known import KNOWN
 from mainspring.routing.candidates import objection
-from mainspring.routing.routes import Route, common, routes
+from mainspring.routing.routes import Route, common, how_to_have, routes
 from mainspring.routing.strategies import Order, cheapest, failover, fastest, weighted
 from mainspring.routing.types import Plan, target
 
@@ -207,6 +208,8 @@ class Router:
         near = near or [name for name in names if name.endswith(f"/{model}")][:1]
         if near:
             remedy = f"Did you mean {near[0]!r}?"
+        elif "/" in model and provider in KNOWN and provider not in self._providers:
+            remedy = f"There is no provider {provider!r}. {how_to_have(provider, self._providers)}"
         elif "/" in model and provider not in self._providers:
             known = ", ".join(sorted(p.name for p in self._providers))
             remedy = f"There is no provider {provider!r}; configured are: {known}."

@@ -191,13 +191,13 @@ def _checked(text: str, place: Location, providers: Providers) -> tuple[str, str
     if provider not in providers:
         raise ConfigError(
             f"{written(place)}: the target {text!r} names a provider that is not configured.",
-            remedy=_how_to_have(provider, providers),
+            remedy=how_to_have(provider, providers),
             place=(*place, "targets"),
         )
     return provider, model
 
 
-def _how_to_have(name: str, providers: Providers) -> str:
+def how_to_have(name: str, providers: Providers) -> str:
     """What to do about a provider that is not there."""
     if name in KNOWN:
         known = KNOWN[name]

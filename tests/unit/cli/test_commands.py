@@ -254,6 +254,11 @@ class TestCheck:
         assert found["models"]["works"] is True
         assert "sk-any" not in ran.out
 
+    def test_a_provider_that_is_there_is_to_be_mended(self, mainspring: Run, tmp_path: Path) -> None:
+        (tmp_path / "mainspring.toml").write_text('[providers.away]\nbase_url = "http://127.0.0.1:1/v1"\n')
+        found = {item["subject"]: item for item in mainspring("check", "--json").json["items"]}
+        assert found["models"]["remedy"].startswith("Mend a provider above")
+
     def test_a_database_that_is_away(self, mainspring: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MAINSPRING_STORAGE__DATABASE", "postgresql://u:secret@127.0.0.1:1/x")
         monkeypatch.setenv("MAINSPRING_LEDGER__WAIT_SECONDS", "0.2")

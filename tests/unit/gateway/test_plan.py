@@ -91,6 +91,7 @@ def test_timeouts_and_payloads_come_from_the_nearest_that_says_so() -> None:
     [
         ("defualt", "Did you mean 'default'?"),
         ("opnai/gpt", "There is no provider 'opnai'; configured are: local, mine, openai."),
+        ("groq/llama", "There is no provider 'groq'. Set GROQ_API_KEY, or add [providers.groq]."),
         ("gpt-5", "Name a route (default) or a model as `provider/model`."),
         ("mine/", "Name a route (default) or a model as `provider/model`."),
         ("", "Name a route (default) or a model as `provider/model`."),

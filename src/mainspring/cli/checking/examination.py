@@ -80,5 +80,7 @@ def _somebody_answers(findings: list[Finding]) -> Finding:
     return failed(
         "models",
         "nothing can answer",
-        "Run `mainspring local pull small`, or set OPENAI_API_KEY or ANTHROPIC_API_KEY.",
+        "Mend a provider above, or run `mainspring local pull small`."
+        if any(finding.subject.startswith("provider ") for finding in findings)
+        else "Run `mainspring local pull small`, or set OPENAI_API_KEY or ANTHROPIC_API_KEY.",
     )
