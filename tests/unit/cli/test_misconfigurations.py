@@ -216,7 +216,7 @@ def test_what_a_server_can_live_with_is_told_in_its_log(
 STORES = {
     "a folder": (Mistake("[storage]\ndatabase = 'sqlite:///.'\n", ". is a folder."), ()),
     "no database": (Mistake("[storage]\ndatabase = 'sqlite:///x.txt'\n", "The database cannot be used: the file is no SQLite database.", files={"x.txt": b"hello " * 100}), ()),
-    "below a file": (Mistake("[storage]\ndatabase = 'sqlite:///x.txt/a.db'\n", "The folder x.txt of the database cannot be made: File exists.", files={"x.txt": b""}), ()),
+    "below a file": (Mistake("[storage]\ndatabase = 'sqlite:///x.txt/a.db'\n", "The folder x.txt of the database cannot be made: Not a directory.", files={"x.txt": b""}), ()),
     "nobody listens": (Mistake("[ledger]\nwait_seconds = 0.1\n[storage]\ndatabase = 'postgresql://u:hunter2@127.0.0.1:1/x'\n", "The database cannot be used: nothing listens at its address."), ()),
     "no such host": (Mistake("[ledger]\nwait_seconds = 0.1\n[storage]\ndatabase = 'postgresql://u:hunter2@no-such-host.invalid/x'\n", "The database cannot be used: its host is not known."), ()),
 }  # fmt: skip
