@@ -87,7 +87,7 @@ def read_request(body: bytes) -> Asked:
             f"`input` holds more than {MOST_INPUTS} texts.", remedy="Send fewer.", param="input"
         )
     form = request.get("encoding_format") or "float"
-    if form not in {"float", "base64"}:
+    if form not in ("float", "base64"):
         raise InvalidRequest("`encoding_format` is not float or base64.", param="encoding_format")
     dimensions = request.get("dimensions")
     if dimensions is not None and (isinstance(dimensions, bool) or not isinstance(dimensions, int)):

@@ -11,7 +11,6 @@ from mainspring.base.errors import (
     ContextLengthExceeded,
     InvalidRequest,
     LocalModelError,
-    ProviderUnreachable,
     StreamCut,
 )
 from mainspring.providers.local.answers import Answer
@@ -73,14 +72,16 @@ class Generation:
 
     async def read(self) -> bytes:
         """The whole answer."""
+        choices: list[dict[str, Any]] = self._answer.begin()
         try:
-            choices = self._answer.begin()
             while (more := await self._more()) is not None:
                 choices += more
             return self._answer.whole(choices)
         except (LocalModelError, Refused, StreamCut) as error:
-            raise ProviderUnreachable(
-                f"The local model {self._worker.name} broke off its answer.", remedy="Try again."
+            raise StreamCut(
+                f"The local model {self._worker.name} broke off its answer.",
+                remedy="Try again.",
+                arrived=self._answer.whole(choices),
             ) from error
         finally:
             self.close()

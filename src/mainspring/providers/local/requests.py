@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from mainspring.base.errors import InvalidRequest
-from mainspring.providers.local.toolcalls import as_text, forced_schema
+from mainspring.providers.local.toolcalls import DEFINITIONS, as_text, forced_schema
 
 #: Most choices of one request; they are generated one after another.
 MOST_CHOICES = 16
@@ -196,6 +196,8 @@ def _message(message: Any, place: str) -> Json:
     elif content is not None and not isinstance(content, str):
         raise InvalidRequest(f"`{place}.content` is not a text or a list of parts.", param=f"{place}.content")
     calls = message.get("tool_calls")
+    if calls is not None and not isinstance(calls, list):
+        raise InvalidRequest(f"`{place}.tool_calls` is not a list.", param=f"{place}.tool_calls")
     if content is None and not calls and role != "assistant":
         raise InvalidRequest(f"`{place}.content` is missing.", param=f"{place}.content")
     told: Json = {"role": role, "content": content if content is not None or calls else ""}
@@ -212,7 +214,7 @@ def _text_of_parts(parts: list[Any], place: str) -> str:
     for number, part in enumerate(parts):
         kind = part.get("type") if isinstance(part, dict) else None
         text = part.get("refusal" if kind == "refusal" else "text") if isinstance(part, dict) else None
-        if kind not in {"text", "refusal"}:
+        if kind not in ("text", "refusal"):
             raise InvalidRequest(
                 f"`{place}[{number}]` is not text; local models read text only.",
                 remedy="Leave images, audio and files out, or choose another model.",
@@ -266,7 +268,10 @@ def _tool(tool: Any, place: str) -> Json:
     function = tool.get("function") if isinstance(tool, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise InvalidRequest(f"`{place}` is not a function with a name.", param=place)
-    if not isinstance(function.get("parameters") or {}, dict):
+    parameters = function.get("parameters") or {}
+    if not isinstance(parameters, dict) or not all(
+        isinstance(parameters.get(name) or {}, dict) for name in DEFINITIONS
+    ):
         raise InvalidRequest(f"`{place}.function.parameters` is not a JSON schema.", param=place)
     # Everything else (such as `strict`) would only be read by the model as text.
     told = {"name": function["name"], "description": str(function.get("description") or "")}

@@ -26,6 +26,8 @@ _MAYBE = re.compile(
 #: The beginning of a call, as far as it is there; other JSON is let go at its first key.
 _FIRST_KEY = re.compile(r'\[?\s*(?:\{\s*(?:"([^"]*)"?)?)?')
 _KEYS = ("name", "arguments", "parameters", "type", "function", "id")
+#: Where a schema keeps what its references point at.
+DEFINITIONS = ("$defs", "definitions")
 _CLOSERS = {"<": "</tool_call>", "`": "```"}
 
 
@@ -110,7 +112,7 @@ class ToolCallReader:
             return False
         try:
             value, end = _decode(self._held, start)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         calls = _calls_of(value, self._names)
         if not calls:
@@ -157,11 +159,12 @@ def _call_of(item: Any, names: Collection[str]) -> ToolCall | None:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
-    if body.get("name") not in names or not isinstance(arguments, dict):
+    name = body.get("name")
+    if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
         return None
-    return ToolCall(body["name"], json.dumps(arguments, ensure_ascii=False))
+    return ToolCall(name, json.dumps(arguments, ensure_ascii=False))
 
 
 def forced_schema(tools: list[dict[str, Any]]) -> dict[str, Any]:
@@ -172,12 +175,10 @@ def forced_schema(tools: list[dict[str, Any]]) -> dict[str, Any]:
         function = tool["function"]
         parameters = function.get("parameters") or {"type": "object"}
         prefix = f"tool{number}_"
-        for place in ("$defs", "definitions"):
+        for place in DEFINITIONS:
             for name, schema in (parameters.get(place) or {}).items():
                 definitions[prefix + name] = _with_references(schema, prefix)
-        own = {
-            key: value for key, value in parameters.items() if key not in {"$defs", "definitions", "$schema"}
-        }
+        own = {key: value for key, value in parameters.items() if key not in {*DEFINITIONS, "$schema"}}
         properties = {"name": {"const": function["name"]}, "arguments": _with_references(own, prefix)}
         calls.append({"type": "object", "properties": properties, "required": ["name", "arguments"]})
     schema = calls[0] if len(calls) == 1 else {"anyOf": calls}

@@ -62,7 +62,9 @@ def frame(requested: Document, model: str | None) -> Document:
     for name, default in _ECHOED.items():
         value = requested.get(name)
         document[name] = default if value is None else value
-    if "format" not in document["text"]:
+    if not isinstance(document["text"], dict):
+        document["text"] = _ECHOED["text"]
+    elif "format" not in document["text"]:
         document["text"] = {**document["text"], "format": {"type": "text"}}
     return document | {"store": False, "truncation": "disabled"}
 

@@ -20,7 +20,6 @@ from mainspring.base.errors import (
     LocalModelError,
     NotFound,
     Overloaded,
-    ProviderUnreachable,
     StreamCut,
 )
 from mainspring.base.settings import LocalSettings, ModelSettings, Settings
@@ -253,7 +252,7 @@ async def test_an_engine_that_dies_fails_its_answers_and_starts_again(local: Loc
         await events(reply)
     whole = await local.call(call(max_tokens=500))
     kill_engines()
-    with pytest.raises(ProviderUnreachable):
+    with pytest.raises(StreamCut):
         await whole.read()
     assert json.loads(await (await local.call(call())).read())["choices"]
 
