@@ -30,6 +30,8 @@ def test_make_change_and_delete_without_javascript(site: Site, visit: Callable[.
     page.get_by_role("button", name="Change it").click()
     expect(page.get_by_role("status")).to_contain_text("changed")
     expect(page.get_by_role("main")).to_contain_text("of $20.00")
+    expect(page.get_by_role("button", name="Delete the budget")).not_to_be_visible()
+    page.get_by_text("Delete", exact=True).click()
     page.get_by_role("button", name="Delete the budget").click()
     expect(page.get_by_role("status")).to_contain_text("deleted")
     expect(page.get_by_text("from the form")).to_have_count(0)

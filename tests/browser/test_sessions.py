@@ -30,7 +30,8 @@ def test_a_wrong_key_is_told_and_stays_outside(visit: Callable[..., Page]) -> No
     page = visit("/sign-in", expect=("401",))
     page.get_by_label("Key").fill("ms-wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("not known")
+    expect(page.get_by_role("alert")).to_contain_text("not known. Check that all of it was copied")
+    expect(page.get_by_role("alert")).not_to_contain_text("Authorization")
     assert page.context.cookies()[0]["name"] == "mainspring_sign_in"
 
 

@@ -51,7 +51,9 @@ def sign_in(
     try:
         checked = keys.active(keys.check(key.strip()).key_id)
     except AuthenticationFailed as error:
-        return _form(request, _inside(wanted), str(error), 401)
+        # Its remedy is for programs: here a key is typed, not sent in a header.
+        problem = f"{error.message} Check that all of it was copied; it begins with ms-."
+        return _form(request, _inside(wanted), problem, 401)
     if checked is None:
         return _form(request, _inside(wanted), "This key has just been revoked.", 401)
     response = RedirectResponse(base(request) + _inside(wanted), 303)
