@@ -1,10 +1,12 @@
-"""What `governing.py` measures: what a gateway is there, the yardstick, and ours. Others are in `rivals.py`."""
+"""What `governing.py` measures: what a gateway is there, the yardstick (`bench/run`'s too), and ours. Others are in `rivals.py`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -87,13 +89,29 @@ def body(model: str, **more: Any) -> bytes:
 
 def made(port: int, path: str, headers: dict[str, str], document: dict[str, Any]) -> dict[str, Any]:
     """POST of a management API."""
-    status, data = scenarios.Target(port, BENCH, headers).post(path, json.dumps(document).encode())
+    status, data = scenarios.Target(port, headers).post(path, json.dumps(document).encode())
     if status not in (200, 201):
         raise SystemExit(f"{path}: {status} {data[:300]!r}")
     return dict(json.loads(data))
 
 
 # ---- the yardstick -----------------------------------------------------------------------------
+def harness() -> Path | None:
+    """The folder of the comparison harness, if it is there."""
+    folder = Path(os.environ.get("BENCH_HARNESS", BENCH.parent.parent / "shared/bench"))
+    return folder if (folder / "upstream.c").exists() else None
+
+
+def provider(port: int, folder: Path, *, own: bool = False) -> list[str]:
+    """The command of the harness's provider where it can be compiled, else of our own."""
+    source = None if own else harness()
+    if source is None or shutil.which("gcc") is None:
+        return [sys.executable, str(BENCH / "upstream.py"), "--port", str(port)]
+    program = folder / "upstream"
+    subprocess.run(["gcc", "-O2", "-w", "-o", program, source / "upstream.c"], check=True)
+    return [str(program), "--port", str(port)]
+
+
 def bare(harness: Path | None) -> Gateway:
     python = PEERS / "venv-bare/bin/python"
     return Gateway(

@@ -22,10 +22,8 @@ import dataclasses
 import http.client
 import json
 import os
-import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,11 +31,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gateways
-import load
 import report
 import rivals
 import scenarios
-import uvloop
 
 sys.path.insert(0, str(scenarios.ROOT))
 from tests.support.redis import RedisServer
@@ -53,37 +49,11 @@ PROOFS = scenarios.BENCH / "results/governing-proofs.json"
 RIVAL_ROUNDS, RIVAL_SECONDS = 15, 3
 
 
-def harness() -> Path | None:
-    """The folder of the comparison harness, if it is there."""
-    folder = Path(os.environ.get("BENCH_HARNESS", scenarios.ROOT.parent / "shared/bench"))
-    return folder if (folder / "upstream.c").exists() else None
-
-
-def provider(port: int, folder: Path) -> list[str]:
-    """The command of the harness's provider where it can be compiled, else of our own."""
-    source = harness()
-    if source is None or shutil.which("gcc") is None:
-        return [sys.executable, str(scenarios.BENCH / "upstream.py"), "--port", str(port)]
-    program = folder / "upstream"
-    subprocess.run(["gcc", "-O2", "-w", "-o", program, source / "upstream.c"], check=True)
-    return [str(program), "--port", str(port)]
-
-
 def asked(one: Running, seconds: float) -> dict[str, float]:
     """Closed loop of chats, until the last one begun is answered."""
     assert one.caller is not None
-    body = one.log.parent / "body.json"
-    body.write_bytes(one.caller.body)
-    options = argparse.Namespace(
-        port=one.port,
-        path=one.gateway.path,
-        body=body,
-        header=[f"{name}: {value}" for name, value in one.caller.headers.items()],
-        connections=one.gateway.connections,
-        seconds=seconds,
-        expect="",
-    )
-    return uvloop.run(load.measure(options))
+    options = {"connections": one.gateway.connections, "seconds": seconds}
+    return scenarios.asked(one.port, one.gateway.path, one.caller.headers, one.caller.body, **options)
 
 
 @dataclasses.dataclass
@@ -115,7 +85,7 @@ class Running:
         return SystemExit(f"{log}\nNOT GOOD {self.gateway.name}: {what}")
 
     def redis_cpu(self) -> float:
-        return cpu_us(self.redis.pid) if self.redis else 0.0
+        return scenarios.cpu_us(self.redis.pid) if self.redis else 0.0
 
     def scripts(self) -> int:
         """Calls of scripts that its Redis has answered."""
@@ -216,20 +186,11 @@ def proofs_of(gateway: Gateway, upstream: int) -> list[list[str]]:
 
 
 # ---- what does it cost? ------------------------------------------------------------------------
-def cpu_us(root: int) -> float:
-    """CPU of a process and its descendants, by their clocks: finer than the ticks of /proc, so that turns can be short."""
-    total = 0.0
-    for process in scenarios.processes(root):
-        with contextlib.suppress(OSError):  # it ended while we looked
-            total += time.clock_gettime_ns((~process << 3) | 2) / 1e3  # clock_getcpuclockid(3)
-    return total
-
-
 def measure(one: Running, seconds: float) -> dict[str, float]:
     """One turn: microseconds of CPU of an answer, its own and its Redis's."""
-    before, redis, scripts = cpu_us(one.process), one.redis_cpu(), one.scripts()
+    before, redis, scripts = scenarios.cpu_us(one.process), one.redis_cpu(), one.scripts()
     counts = asked(one, seconds)
-    row = {"cpu": cpu_us(one.process) - before, "redis": one.redis_cpu() - redis}
+    row = {"cpu": scenarios.cpu_us(one.process) - before, "redis": one.redis_cpu() - redis}
     if counts["bad"] or counts["dropped"] or not counts["requests"]:
         raise one.failure(str(counts))
     if one.redis and one.scripts() == scripts:
@@ -309,11 +270,11 @@ def proof_table(rows: list[list[str]]) -> str:
 
 def facts(everyone: list[Running], rounds: int, seconds: float) -> str:
     rows = [row["calibration"] for one in everyone for row in one.rows.values()]
-    where = report.machine({"scenarios": {"all": {"runs": [{"calibration_ms": value} for value in rows]}}})
+    where = report.machine(rows)
     return (
         f"`python bench/governing.py` on {where['date']}: {where['cpu']}, {where['system']}, Python {where['python']}. "
         f"{rounds} turns of {seconds:g} s (other gateways: {-(-rounds // RIVAL_ROUNDS)} of {RIVAL_SECONDS} s), chats of 1 kB at 64 connections. "
-        f"A fixed loop of Python took {min(rows)} to {max(rows)} ms of CPU between the turns, {where['calibration']} in the median; 19 to 22 ms "
+        f"A fixed loop of Python took {min(rows)} to {max(rows)} ms of CPU between the turns, {statistics.median(rows):g} ms in the median; 19 to 22 ms "
         "is this kind of machine when nothing else runs on it."
     )
 
@@ -348,9 +309,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mainspring-governing-") as name, contextlib.ExitStack() as stack:
         upstream = scenarios.free_port()
         stack.enter_context(
-            scenarios.started(provider(upstream, Path(name)), scenarios.LOAD_CPU, Path(name) / "upstream.log")
+            scenarios.started(
+                gateways.provider(upstream, Path(name)), scenarios.LOAD_CPU, Path(name) / "upstream.log"
+            )
         )
-        found = [one for one in rivals.everyone(harness()) if options.only in one.name]
+        found = [one for one in rivals.everyone(gateways.harness()) if options.only in one.name]
         found = [one for one in found if not options.pairs or one.name in (gateways.YARDSTICK, gateways.OURS)]
         skipped = [f"Not measured: {one.name} ({one.lacking})." for one in found if one.lacking]
         print(*skipped, sep="\n")

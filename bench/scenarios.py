@@ -1,8 +1,8 @@
-"""The five scenarios, measured with our own provider (`upstream.py`) and load (`load.py`).
+"""The five scenarios, and what it takes to measure a gateway in them.
 
-The gateway has CPU 0 to itself; the provider and the load share CPU 1. CPU time is user plus system time of the
-gateway's processes over a run, divided by the good answers. Pinning and CPU times need Linux; elsewhere only
-latency and throughput are measured.
+Gateways have CPU 0 to themselves; the provider and the load (`load.py`, in this process) share CPU 1. CPU time is user plus
+system time of a gateway's processes over a run, divided by the good answers. Pinning and CPU times need Linux;
+elsewhere only latency and throughput are measured.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import load
+import uvloop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +32,13 @@ GATEWAY_CPU, LOAD_CPU = 0, 1
 ADMIN_KEY = "ms-admin-0123456789abcdef0123456789abcdef"
 START_SECONDS = 60
 
-#: name: (path, streamed, bytes of prompt, model, share of the time)
-SCENARIOS: dict[str, tuple[str, bool, int, str, float]] = {
-    "chat-1k": ("/v1/chat/completions", False, 1024, "bench", 1.0),
-    "chat-32k": ("/v1/chat/completions", False, 32768, "bench", 0.5),
-    "sse-50": ("/v1/chat/completions", True, 1024, "bench", 0.5),
-    "sse-50-2ms": ("/v1/chat/completions", True, 1024, "bench-g2000", 0.5),
-    "embed": ("/v1/embeddings", False, 200, "bench", 0.5),
+#: name: (path, streamed, bytes of prompt, model, whether it is measured at one connection too)
+SCENARIOS: dict[str, tuple[str, bool, int, str, bool]] = {
+    "chat-1k": ("/v1/chat/completions", False, 1024, "bench", True),
+    "chat-32k": ("/v1/chat/completions", False, 32768, "bench", False),
+    "sse-50": ("/v1/chat/completions", True, 1024, "bench", False),
+    "sse-50-2ms": ("/v1/chat/completions", True, 1024, "bench-g2000", True),
+    "embed": ("/v1/embeddings", False, 200, "bench", False),
 }
 CONFIG = """
 [storage]
@@ -72,7 +74,6 @@ class Target:
     """Where requests go: the gateway, or the provider itself (then `process` is None)."""
 
     port: int
-    folder: Path
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     process: int | None = None
     #: Stands before model names.
@@ -105,46 +106,29 @@ class Target:
             f"no good answer on port {self.port}: {last}\n{log.read_text(errors='replace')[-3000:]}"
         )
 
-    def load(self, name: str, connections: int, seconds: float) -> dict[str, Any]:
+    def ready(self, log: Path) -> None:
+        """Wait until it answers a chat."""
+        path = "/v1/chat/completions"
+        self.until(200, path, request_body(path, 100, f"{self.prefix}bench"), log)
+
+    def load(self, name: str, connections: int, seconds: float) -> dict[str, float]:
         """Load of one scenario; the figures of `load.py`, and the CPU time of an answer in `cpu_us`."""
         path, streamed, size, model, _ = SCENARIOS[name]
-        body = self.folder / f"{name}.json"
-        body.write_bytes(request_body(path, size, self.prefix + model, streamed=streamed))
-        command = [sys.executable, BENCH / "load.py", "--port", self.port, "--path", path, "--body", body]
-        command += [
-            "--connections",
-            connections,
-            "--seconds",
-            seconds,
-            "--expect",
-            "[DONE]" if streamed else "",
-        ]
-        for header, value in self.headers.items():
-            command += ["--header", f"{header}: {value}"]
-        before = cpu_seconds(self.process)
-        done = subprocess.run(
-            [*map(str, command)], check=True, capture_output=True, text=True, **pinned(LOAD_CPU)
-        )
-        after = cpu_seconds(self.process)
-        figures: dict[str, Any] = json.loads(done.stdout)
-        figures["cpu_us"] = None
-        if before is not None and after is not None:
-            figures["cpu_us"] = round((after - before) * 1e6 / max(1, figures["requests"]), 1)
+        body = request_body(path, size, self.prefix + model, streamed=streamed)
+        counted = self.process if LINUX else None
+        before = cpu_us(counted) if counted else 0.0
+        expect = "[DONE]" if streamed else ""
+        options = {"connections": connections, "seconds": seconds, "expect": expect}
+        figures = asked(self.port, path, self.headers, body, **options)
+        if counted:
+            figures["cpu_us"] = round((cpu_us(counted) - before) / max(1, figures["requests"]), 1)
         return figures
 
-    def measure(self, seconds: float, runs: int) -> dict[str, Any]:
-        """Every scenario at 64, 4 and 1 connections, `runs` times."""
-        results = {}
-        for name, scenario in SCENARIOS.items():
-            self.load(name, 64, 1)  # warm
-            rows: list[dict[str, Any]] = []
-            for _ in range(runs):
-                lengths = ((64, seconds * scenario[4]), (4, seconds * scenario[4] / 3), (1, 1.0))
-                row: dict[str, Any] = {f"c{n}": self.load(name, n, max(1.0, length)) for n, length in lengths}
-                rows.append(row | {"calibration_ms": calibration_ms()})
-            results[name] = {"runs": rows}
-            print(f"  {name}: {rows[-1]['c64']}", flush=True)
-        return results
+
+def asked(port: int, path: str, headers: dict[str, str], body: bytes, **options: Any) -> dict[str, float]:
+    """Load by this process, until the last request begun is answered; `options` are those of `load.measure`."""
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    return uvloop.run(load.measure(port, load.request_bytes(path, lines, body), **options))
 
 
 def pinned(cpu: int | None) -> dict[str, Any]:
@@ -169,15 +153,13 @@ def processes(root: int) -> list[int]:
     return found
 
 
-def cpu_seconds(root: int | None) -> float | None:
-    if root is None or not LINUX:
-        return None
-    ticks = 0
+def cpu_us(root: int) -> float:
+    """CPU of a process and its descendants, by their clocks: finer than the ticks of /proc, so that turns can be short."""
+    total = 0.0
     for process in processes(root):
         with contextlib.suppress(OSError):  # it ended while we looked
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+            total += time.clock_gettime_ns((~process << 3) | 2) / 1e3  # clock_getcpuclockid(3)
+    return total
 
 
 def memory_mb(root: int, field: str) -> float | None:
@@ -230,39 +212,20 @@ def started(
                 process.wait()
 
 
-def run(seconds: float, runs: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Measure the provider alone, then Mainspring in front of it.
-
-    Returns:
-        The results without and with Mainspring, in the shape that `report.py` reads.
-    """
-    upstream_port, port = free_port(), free_port()
-    with tempfile.TemporaryDirectory(prefix="mainspring-bench-") as name:
-        folder = Path(name)
-        upstream_log, log = folder / "upstream.log", folder / "mainspring.log"
-        upstream = [sys.executable, str(BENCH / "upstream.py"), "--port", str(upstream_port)]
-        chat = "/v1/chat/completions"
-        with started(upstream, LOAD_CPU, upstream_log):
-            provider = Target(upstream_port, folder)
-            provider.until(200, chat, request_body(chat, 100, "bench"), upstream_log)
-            print("no gateway")
-            direct = {"scenarios": provider.measure(seconds, 1)}
-            (folder / "bench.toml").write_text(CONFIG.format(folder=folder, port=upstream_port))
-            command = [str(ROOT / ".venv/bin/mainspring"), "serve", "--config", str(folder / "bench.toml")]
-            began = time.monotonic()
-            with started(
-                [*command, "--port", str(port)], GATEWAY_CPU, log, {"MAINSPRING_ADMIN_KEY": ADMIN_KEY}
-            ) as process:
-                gateway = Target(
-                    port, folder, {"authorization": f"Bearer {ADMIN_KEY}"}, process.pid, "bench/"
-                )
-                made = gateway.until(201, "/api/v1/keys", b'{"name": "bench", "tenant": "bench"}', log)
-                gateway.headers = {"authorization": f"Bearer {json.loads(made)['key']}"}
-                gateway.until(200, chat, request_body(chat, 100, "bench/bench"), log)
-                result: dict[str, Any] = {"start_s": round(time.monotonic() - began, 3)}
-                time.sleep(3)
-                result["idle_rss_mb"] = memory_mb(process.pid, "VmRSS")
-                print("mainspring")
-                result["scenarios"] = gateway.measure(seconds, runs)
-                result["peak_rss_mb"] = memory_mb(process.pid, "VmHWM")
-    return direct, result
+@contextlib.contextmanager
+def mainspring(folder: Path, upstream: int) -> Iterator[tuple[Target, dict[str, Any]]]:
+    """Mainspring in front of a provider, with a key made; the target, and what start and idling cost."""
+    port, log = free_port(), folder / "mainspring.log"
+    (folder / "bench.toml").write_text(CONFIG.format(folder=folder, port=upstream))
+    command = [str(ROOT / ".venv/bin/mainspring"), "serve", "--config", str(folder / "bench.toml")]
+    began = time.monotonic()
+    with started(
+        [*command, "--port", str(port)], GATEWAY_CPU, log, {"MAINSPRING_ADMIN_KEY": ADMIN_KEY}
+    ) as process:
+        gateway = Target(port, {"authorization": f"Bearer {ADMIN_KEY}"}, process.pid, "bench/")
+        made = gateway.until(201, "/api/v1/keys", b'{"name": "bench", "tenant": "bench"}', log)
+        gateway.headers = {"authorization": f"Bearer {json.loads(made)['key']}"}
+        gateway.ready(log)
+        facts: dict[str, Any] = {"start_s": round(time.monotonic() - began, 3)}
+        time.sleep(3)
+        yield gateway, facts | {"idle_rss_mb": memory_mb(process.pid, "VmRSS")}
