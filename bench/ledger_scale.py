@@ -1,16 +1,22 @@
-"""How the ledger answers with a million rows in it: `python bench/ledger_scale.py [ROWS] [URL]`.
+"""How the ledger answers with a million rows in it: `python bench/ledger_scale.py [ROWS] [--database sqlite postgres]`.
 
-Fills an empty database (without a URL: a SQLite file in the system's temporary folder) with made-up answers of the
-last 30 days, and prints how long the console's and the API's questions take (the best and the worst of several).
+Fills an empty database with made-up answers of the last 30 days, and prints how long the console's and the API's
+questions take: the median, the best and the worst of several. What has a goal is called good or NOT GOOD by its median,
+and the exit code is 1 when something was not. `sqlite` (the default) is a file in the system's temporary folder, `postgres`
+a server of its own for this run, without fsync; any other database is a URL, and has to be empty.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import random
+import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mainspring.base.clock import now_us
@@ -18,6 +24,9 @@ from mainspring.base.ids import id_at
 from mainspring.ledger import Attempt, Inference, Ledger, LedgerFilter
 from mainspring.ledger.recorder import LedgerRecorder, Record
 from mainspring.store import open_blobs, open_database
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.support.postgres import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -27,6 +36,8 @@ DAYS = 30
 BATCH = 5_000
 #: As long as the console looks for a page, in seconds.
 PATIENCE = 0.03
+#: Milliseconds that the median of a question stays under, by the first word of its name.
+GOALS = {"overview": 100, "page": 50}
 MODELS = [
     ("openai", "gpt-5-mini", 60),
     ("openai", "gpt-5", 15),
@@ -82,19 +93,36 @@ def answers(rows: int, until_us: int) -> Iterator[Inference]:
         )
 
 
-async def timed(name: str, question: Callable[[], Awaitable[Any]], rounds: int = 7) -> None:
-    times = []
-    result: Any = None
-    for _ in range(rounds):
-        start = time.perf_counter()
-        result = await question()
-        times.append((time.perf_counter() - start) * 1000)
-    size = len(getattr(result, "items", result) or ()) if not isinstance(result, Inference) else 1
-    more = ", not at the end yet" if getattr(result, "searched_us", None) is not None else ""
-    print(f"{name:58s} {min(times):8.1f} to {max(times):8.1f} ms  ({size} rows{more})")
+class Report:
+    """Prints how long questions take."""
+
+    def __init__(self) -> None:
+        self.fine = True
+
+    async def timed(self, name: str, question: Callable[[], Awaitable[Any]], rounds: int = 7) -> None:
+        times = []
+        result: Any = None
+        for _ in range(rounds):
+            start = time.perf_counter()
+            result = await question()
+            times.append((time.perf_counter() - start) * 1000)
+        size = len(getattr(result, "items", result) or ()) if not isinstance(result, Inference) else 1
+        more = ", not at the end yet" if getattr(result, "searched_us", None) is not None else ""
+        self.line(name, times, f"({size} rows{more})")
+
+    def line(self, name: str, times: list[float], note: str = "") -> None:
+        """One question: milliseconds of each time it was asked."""
+        median, goal = statistics.median(times), GOALS.get(name.replace(",", " ").split()[0])
+        good = goal is None or median < goal
+        self.fine &= good
+        mark = "" if goal is None else "good" if good else f"NOT GOOD, the goal is {goal} ms"
+        print(
+            f"{name:58s} {median:8.1f} ms ({min(times):.1f} to {max(times):.1f})  {note}  {mark}".rstrip(),
+            flush=True,
+        )
 
 
-async def ask(ledger: Ledger, now: int) -> None:
+async def ask(ledger: Ledger, now: int, report: Report) -> None:
     for days in (1, 30):
         since = now - days * DAY_US
         step = 900 if days == 1 else 21_600
@@ -105,14 +133,14 @@ async def ask(ledger: Ledger, now: int) -> None:
             series = await ledger.series(since_us=since, until_us=now, step_seconds=step)
             return total + models + series
 
-        await timed(f"overview, {days} days: usage, usage by model and series", overview)
+        await report.timed(f"overview, {days} days: usage, usage by model and series", overview)
         for by in (None, "model", "tenant", "feature", "user", "key"):
-            await timed(
+            await report.timed(
                 f"usage by {by}, {days} days",
                 lambda by=by, since=since: ledger.usage(by=by, since_us=since, until_us=now),
             )
         for tenant in (None, "tenant-7"):
-            await timed(
+            await report.timed(
                 f"series, {days} days, {tenant or 'all tenants'}",
                 lambda since=since, step=step, tenant=tenant: ledger.series(
                     since_us=since, until_us=now, step_seconds=step, tenant=tenant
@@ -152,13 +180,15 @@ async def ask(ledger: Ledger, now: int) -> None:
         "a feature, three weeks ago": LedgerFilter(feature="chat", since_us=old, until_us=old + DAY_US),
     }
     for name, where in filters.items():
-        await timed(f"page of {name}", lambda where=where: ledger.page(where, seconds=PATIENCE))
+        await report.timed(f"page of {name}", lambda where=where: ledger.page(where, seconds=PATIENCE))
     middle = (await ledger.page(LedgerFilter(until_us=old))).items[0]
-    await timed("page in the middle of the ledger", lambda: ledger.page(LedgerFilter(), after=middle.id))
-    await timed("one answer by id", lambda: ledger.get(middle.id))
+    await report.timed(
+        "page in the middle of the ledger", lambda: ledger.page(LedgerFilter(), after=middle.id)
+    )
+    await report.timed("one answer by id", lambda: ledger.get(middle.id))
 
 
-async def follow(ledger: Ledger) -> None:
+async def follow(ledger: Ledger, report: Report) -> None:
     """From the end of `append` to the row arriving at a live tail."""
     waits = []
     tail = ledger.tail(LedgerFilter(tenant="tenant-1"))
@@ -174,31 +204,50 @@ async def follow(ledger: Ledger) -> None:
         if len(waits) == 10:
             break
     coming.cancel()
-    print(f"{'live tail: from commit to the watcher':58s} {min(waits):8.1f} to {max(waits):8.1f} ms")
+    report.line("live tail: from commit to the watcher", waits)
 
 
-async def main() -> None:
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory() as folder:
-        database = await open_database(sys.argv[2] if len(sys.argv) > 2 else f"sqlite:///{folder}/bench.db")
-        try:
-            ledger = Ledger(database, open_blobs("memory://"), durability="strict", inline_kb=1024)
-            recorder = LedgerRecorder()
-            now = now_us()
-            start = time.perf_counter()
-            batch: list[Record] = []
-            for row in answers(rows, now):
-                batch.append(Record(row))
-                if len(batch) == BATCH:
-                    await database.write(lambda connection, batch=batch: recorder.write(connection, batch))
-                    batch = []
-            await database.write(lambda connection: recorder.write(connection, batch))
-            print(f"{rows} rows on {database.dialect} in {time.perf_counter() - start:.0f} s")
-            await ask(ledger, now)
-            await follow(ledger)
-        finally:
-            await database.close()
+async def measure(url: str, rows: int) -> bool:
+    """Fill an empty database and ask; True when every goal was met."""
+    database, report = await open_database(url), Report()
+    try:
+        ledger = Ledger(database, open_blobs("memory://"), durability="strict", inline_kb=1024)
+        recorder = LedgerRecorder()
+        now = now_us()
+        start = time.perf_counter()
+        batch: list[Record] = []
+        for row in answers(rows, now):
+            batch.append(Record(row))
+            if len(batch) == BATCH:
+                await database.write(lambda connection, batch=batch: recorder.write(connection, batch))
+                batch = []
+        await database.write(lambda connection: recorder.write(connection, batch))
+        print(f"{rows} rows on {database.dialect} in {time.perf_counter() - start:.0f} s", flush=True)
+        await ask(ledger, now, report)
+        await follow(ledger, report)
+    finally:
+        await database.close()
+    return report.fine
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", type=int, nargs="?", default=1_000_000)
+    parser.add_argument("--database", nargs="+", default=["sqlite"], help="sqlite, postgres or a URL")
+    options = parser.parse_args()
+    fine = True
+    for name in options.database:
+        with contextlib.ExitStack() as stack:
+            if name == "sqlite":
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mainspring-scale-"))
+                url = f"sqlite:///{folder}/bench.db"
+            else:
+                url = stack.enter_context(Cluster.started()).url if name == "postgres" else name
+            fine &= asyncio.run(measure(url, options.rows))
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(main())
