@@ -31,8 +31,8 @@ _PASSING = frozenset({408, 409, 425, 429})
 _SERVER_ERROR = 500
 #: Errors of its own that stay: it cannot do this, in this version of HTTP, on this network.
 _LASTING = frozenset({501, 505, 511})
-#: Error types that no waiting cures, whatever their status.
-_SPENT = frozenset({"insufficient_quota", "billing_error", "credit_balance_too_low"})
+#: With this a provider refuses a request that alone is more than its limit for a minute, and Groq calls it 413.
+_LIMITED = "rate_limit_exceeded"
 
 _OUTCOMES: tuple[tuple[type[MainspringError], Outcome], ...] = (
     (ProviderRefused, "refused"),
@@ -52,7 +52,8 @@ def outcome_of(error: MainspringError) -> Outcome:
 def another_target_may_cure(error: MainspringError) -> bool:
     """Whether another target may answer what failed with this error."""
     if isinstance(error, ProviderRefused):
-        return error.upstream_status not in CALLERS_FAULT
+        about_us = error.is_spent or error.upstream_type == _LIMITED
+        return about_us or error.upstream_status not in CALLERS_FAULT
     if isinstance(error, ContextLengthExceeded):
         return False
     # What cannot be said in one provider's protocol may be said in that of another.
@@ -61,7 +62,7 @@ def another_target_may_cure(error: MainspringError) -> bool:
 
 def another_key_may_cure(error: MainspringError) -> bool:
     """Whether another key of the same provider may."""
-    return isinstance(error, ProviderRefused) and error.upstream_status in _KEYS_FAULT
+    return isinstance(error, ProviderRefused) and (error.upstream_status in _KEYS_FAULT or error.is_spent)
 
 
 def a_repeat_may_cure(error: MainspringError) -> bool:
@@ -69,7 +70,7 @@ def a_repeat_may_cure(error: MainspringError) -> bool:
     if isinstance(error, ProviderRefused):
         status = error.upstream_status
         passes = status in _PASSING or (status >= _SERVER_ERROR and status not in _LASTING)
-        return passes and error.upstream_type not in _SPENT
+        return passes and not error.is_spent
     return isinstance(error, ProviderUnreachable | StreamCut)
 
 
@@ -86,7 +87,7 @@ def usefulness(error: MainspringError) -> int:
     if isinstance(error, ProviderRefused):
         if a_repeat_may_cure(error):
             return 9 if error.retry_after is not None else 8
-        return 4 if error.upstream_status in _KEYS_FAULT else 3
+        return 4 if another_key_may_cure(error) else 3
     if isinstance(error, ProviderCoolingDown):
         return 7 if error.retry_after is not None else 1
     ranks: tuple[tuple[type[MainspringError], int], ...] = (

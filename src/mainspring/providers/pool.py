@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from mainspring.providers.types import Drain
 
 _UNAUTHORIZED, _FORBIDDEN, _LIMITED = 401, 403, 429
-#: Errors with status 429 that waiting does not cure: the account behind the key has run out of money.
-_OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
 #: A provider that does not say how long: seconds for the first 429, doubled with each that follows without an answer.
 _REST_SECONDS, _LONGEST_REST = 2.0, 60.0
 #: Some say that a call may be repeated at once; it must not become a loop.
@@ -280,9 +278,9 @@ class KeyPool:
             Whether the key has another secret now, so that the same call may succeed.
         """
         error.key = key.label if key.reference else None
-        status, out_of_money = error.upstream_status, error.upstream_type in _OUT_OF_MONEY
+        status, out_of_money = error.upstream_status, error.is_spent
         key.answered(model, error.upstream_headers)
-        if status not in {_UNAUTHORIZED, _FORBIDDEN, _LIMITED}:
+        if status not in {_UNAUTHORIZED, _FORBIDDEN, _LIMITED} and not out_of_money:
             return False
         if status == _UNAUTHORIZED and self._renew is not None and key.reference:
             if key.credentials == used:

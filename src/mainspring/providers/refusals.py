@@ -93,6 +93,7 @@ _UNANSWERABLE = (
 _STATUS_OF_TYPE = dict.fromkeys(_UNANSWERABLE, 400) | {
     "api_error": 500,
     "authentication_error": 401,
+    "billing_error": 402,
     "context_length_exceeded": 400,
     "insufficient_quota": 429,
     "invalid_api_key": 401,

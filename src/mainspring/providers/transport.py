@@ -37,7 +37,9 @@ _IDLE_SECONDS = 25
 _LAST_BYTES_SECONDS = 0.25
 #: An answer with a status from here on is an error; below it, from 300 on, it leads elsewhere.
 _FIRST_ERROR, _FIRST_REDIRECT = 400, 300
-_WRONG_KEY = 401
+_BAD_REQUEST, _WRONG_KEY = 400, 401
+#: Anthropic says so with a 400 of the type `invalid_request_error`.
+_NO_CREDIT = "credit balance is too low"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -286,6 +288,8 @@ class HttpTransport:
                 f"{self.name} answered {reply.status} and points elsewhere.", remedy="Correct its base_url."
             )
         message, kind = _explanation(body)
+        if reply.status == _BAD_REQUEST and message is not None and _NO_CREDIT in message:
+            kind = "credit_balance_too_low"
         if reply.status == _WRONG_KEY:
             message = (
                 "it did not accept the key that Mainspring holds for it"  # its own words may quote the key

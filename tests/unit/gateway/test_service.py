@@ -155,6 +155,23 @@ async def test_what_the_caller_did_wrong_is_not_tried_elsewhere(error: Mainsprin
         assert not two.calls
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused(402),
+        refused(400, kind="credit_balance_too_low"),
+        refused(413, kind="rate_limit_exceeded"),  # more tokens than a minute's limit of ours at Groq
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_about_our_account_is_tried_elsewhere(error: MainspringError, stream: bool) -> None:
+    one, two = ScriptedProvider("one", [error]), ScriptedProvider("two", STREAM if stream else [ANSWER])
+    async with bench(one, two) as at:
+        sink, _ = await at.ask(stream=stream)
+        assert (sink.status, sink.headers[b"x-mainspring-provider"]) == (200, b"two")
+        assert len(one.calls) == 1
+
+
 async def test_what_one_provider_cannot_say_another_may() -> None:
     async with bench(
         ScriptedProvider("one", [InvalidRequest("not here")]), ScriptedProvider("two", [ANSWER])

@@ -137,7 +137,10 @@ async def test_an_answer_that_was_under_way_does_not_end_a_rest(clock: Clock) ->
     assert made.ready("m") == 5
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, None), (429, "insufficient_quota")])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, None), (429, "insufficient_quota"), (402, None), (400, "credit_balance_too_low")],
+)
 async def test_a_key_that_is_not_accepted_is_left_out_while_there_is_another(
     clock: Clock, status: int, kind: str | None
 ) -> None:

@@ -354,6 +354,28 @@ async def test_error_bodies(body: bytes, message: str, kind: str | None) -> None
         assert len(server.visits) == 1  # the connection is given back
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "http_status", "spent"),
+    [
+        # As Anthropic says it.
+        (
+            400,
+            b'{"error":{"type":"invalid_request_error","message":"Your credit balance is too low to ..."}}',
+            502,
+            True,
+        ),
+        (402, b'{"error":{"message":"Insufficient Balance","type":"unknown_error"}}', 502, True),
+        (429, b'{"error":{"message":"You exceeded your quota","code":"insufficient_quota"}}', 429, True),
+        (400, b'{"error":{"message":"no","type":"invalid_request_error"}}', 400, False),
+    ],
+)
+async def test_an_account_without_money(status: int, body: bytes, http_status: int, spent: bool) -> None:
+    async with upstream(always(response(body, status=f"{status} No"))) as (_, made):
+        with pytest.raises(ProviderRefused) as error:
+            await whole(made)
+        assert (error.value.http_status, error.value.is_spent) == (http_status, spent)
+
+
 async def test_our_own_key_is_not_repeated_when_it_is_refused() -> None:
     body = b'{"error":{"message":"Incorrect API key provided: sk-1","code":"invalid_api_key"}}'
     async with upstream(always(response(body, status="401 No"))) as (_, made):

@@ -183,10 +183,10 @@ def test_the_words_of_the_provider() -> None:
     }
     from_claude = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
     assert said(openai.CHAT, refused(529, from_claude))[2]["error"]["message"] == "Overloaded"
-    assert said(openai.CHAT, refused(402, BODY))[2]["error"]["type"] == "invalid_request_error"
+    assert said(openai.CHAT, refused(404, BODY))[2]["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_key_of_ours_that_fails_is_not_the_callers(status: int) -> None:
     body = b'{"error":{"message":"Incorrect API key: sk-abc","code":"invalid_api_key","type":"invalid_request_error"}}'
     for dialect in (openai.CHAT, anthropic.MESSAGES):

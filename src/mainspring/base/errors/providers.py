@@ -18,6 +18,12 @@ class ProviderError(MainspringError):
     retryable = True
 
 
+#: What providers call an account that has run out of money, whatever status they give it.
+_SPENT = frozenset(
+    {"billing_error", "billing_hard_limit_reached", "credit_balance_too_low", "insufficient_quota"}
+)
+
+
 class ProviderRefused(ProviderError):
     """The provider answered with an error status.
 
@@ -50,9 +56,14 @@ class ProviderRefused(ProviderError):
         self.key: str | None = None
 
     @property
+    def is_spent(self) -> bool:
+        """Whether the account behind the key has run out of money."""
+        return self.upstream_status == 402 or self.upstream_type in _SPENT  # noqa: PLR2004 - payment required
+
+    @property
     def http_status(self) -> int:
         """What the caller sees: the provider's status, except that our own key failing is not the caller's 401."""
-        if self.upstream_status in {401, 403}:
+        if self.upstream_status in {401, 402, 403} or (self.is_spent and self.upstream_status == 400):  # noqa: PLR2004 - said in place of 402
             return 502
         return self.upstream_status if 400 <= self.upstream_status < 600 else self.status  # noqa: PLR2004 - the HTTP error range
 
