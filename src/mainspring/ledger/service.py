@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Grouping = Literal["model", "provider", "route", "tenant", "feature", "user", "key"]
 
 _DAY_US = 86_400_000_000
+#: Rows that one step of an export looks at, at most: half a second or so.
+_MOST_LOOKED_AT = 40_000
 _log = get_logger(__name__)
 
 
@@ -115,17 +117,18 @@ class Ledger:
 
     async def export(self, where: LedgerFilter, *, batch: int = 5000) -> AsyncIterator[list[Inference]]:
         """All answers that pass a filter, oldest first, in batches."""
-        last = ""
-        while True:
-            start = last
-            rows = await self._database.read(
-                lambda connection, start=start: queries.after(connection, where, limit=batch, last=start)  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        last: str | None = ""
+        most = batch
+        while last is not None:
+            start, look = last, most
+            rows, last = await self._database.read(
+                lambda connection, start=start, look=look: queries.after(  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                    connection, where, limit=batch, last=start, most=look
+                )
             )
             if rows:
-                last = rows[-1].id
                 yield rows
-            if len(rows) < batch:
-                return
+            most = batch if len(rows) == batch else min(2 * most, _MOST_LOOKED_AT)
 
     async def add_feedback(self, feedback: Feedback) -> None:
         """Store what was said of an answer.

@@ -115,6 +115,20 @@ async def test_a_payload_whose_blob_has_expired_is_kept_no_more(ledger: Ledger, 
     assert await ledger.get(row.id) == row
 
 
+async def test_a_step_of_an_export_looks_at_so_many_rows(ledger: Ledger, database: Database) -> None:
+    """Who exports a tenant that has asked little must not keep the database for minutes, nor run into its limits."""
+    rows = [answer(ago_seconds=100 - n, tenant="few" if n == 55 else "many") for n in range(60)]
+    await asyncio.gather(*(ledger.append(row) for row in rows))
+    few, last, steps = LedgerFilter(tenant="few"), "", []
+    while last is not None:
+        found, last = await database.read(
+            lambda c, last=last: queries.after(c, few, limit=5, last=last, most=20)  # type: ignore[misc] # mypy cannot infer a lambda with a default
+        )
+        steps.append(([row.id for row in found], last))
+    assert steps == [([], rows[19].id), ([], rows[39].id), ([rows[55].id], rows[59].id), ([], None)]
+    assert [row.id async for batch in ledger.export(few, batch=20) for row in batch] == [rows[55].id]
+
+
 async def test_a_large_payload_stays_in_the_database_when_the_blob_store_is_away(
     database: Database, tmp_path: Any
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mainspring.ledger.queries.rows import COLUMNS, conditions, id_bounds, inference
+from mainspring.ledger.queries.rows import COLUMNS, SELECTIVE, conditions, id_bounds, inference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,20 +15,50 @@ if TYPE_CHECKING:
 # ruff: noqa: S608 - the only texts put into statements are names from our own types; values are parameters
 
 
-def after(connection: Connection, where: LedgerFilter, *, limit: int, last: str) -> list[Inference]:
-    """Up to `limit` answers with ids above `last`, oldest first."""
-    condition, parameters = conditions(where)
+def after(
+    connection: Connection, where: LedgerFilter, *, limit: int, last: str, most: int
+) -> tuple[list[Inference], str | None]:
+    """Up to `limit` answers with ids above `last`, oldest first.
+
+    Looks at so many rows at `most`, so that a filter that few pass does not keep the database for minutes.
+
+    Returns:
+        The answers; and the id up to which was looked, None at the end.
+    """
+    rest, parameters = conditions(where)
     low, high = id_bounds(where)
+    if not rest:
+        rows = connection.rows(
+            f"SELECT {COLUMNS} FROM inferences WHERE id > :last AND id >= :low AND id < :high ORDER BY id LIMIT :limit",
+            last=last,
+            low=low,
+            high=high,
+            limit=limit,
+        )
+        found = [inference(row) for row in rows]
+        return found, found[-1].id if len(found) == limit else None
+    given = next((name for name in SELECTIVE if getattr(where, name) is not None), None)
+    near = "" if given is None else f' AND "{given}" = :{given}'
     rows = connection.rows(
-        f"SELECT {COLUMNS} FROM inferences WHERE id > :last AND id >= :low AND id < :high{condition}"
-        " ORDER BY id LIMIT :limit",
+        "WITH near AS MATERIALIZED (SELECT id AS near_id FROM inferences"
+        f" WHERE id > :last AND id >= :low AND id < :high{near} ORDER BY id LIMIT :most),"
+        f" found AS (SELECT {COLUMNS} FROM near CROSS JOIN inferences WHERE id = near_id{rest}"
+        " ORDER BY near_id LIMIT :limit)"
+        " SELECT seen.number, seen.last, found.*"
+        " FROM (SELECT count(*) AS number, max(near_id) AS last FROM near) AS seen"
+        " LEFT JOIN found ON TRUE ORDER BY found.id",
         last=last,
         low=low,
         high=high,
+        most=most,
         limit=limit,
         **parameters,
     )
-    return [inference(row) for row in rows]
+    found = [inference(row[2:]) for row in rows if row[2] is not None]
+    if len(found) == limit:
+        return found, found[-1].id
+    number, reached = rows[0][:2]
+    return found, reached if number == most else None
 
 
 def newest(connection: Connection) -> int:
@@ -49,7 +79,7 @@ def numbered(
     """The rows of these numbers that pass a filter, in order."""
     if not wanted:
         return []
-    condition, parameters = conditions(where, index=False)
+    condition, parameters = conditions(where)
     low, high = id_bounds(where)
     rows = connection.rows(
         f"SELECT {COLUMNS}, seq FROM inferences WHERE seq IN ({', '.join(map(str, wanted))})"

@@ -34,8 +34,8 @@ def id_bounds(where: LedgerFilter) -> tuple[str, str]:
     return low, high
 
 
-def conditions(where: LedgerFilter, *, index: bool = True) -> tuple[str, dict[str, Any]]:
-    """Everything but time, as ` AND ...`. Only the most selective column may be looked up in its index."""
+def conditions(where: LedgerFilter) -> tuple[str, dict[str, Any]]:
+    """Everything but time, as ` AND ...`, of rows that are looked up by something else than these columns."""
     sql = ""
     parameters: dict[str, Any] = {}
     for name in (*SELECTIVE, *DIMENSIONS):
@@ -43,8 +43,7 @@ def conditions(where: LedgerFilter, *, index: bool = True) -> tuple[str, dict[st
         if value is None:
             continue
         # An expression keeps the planner from an index whose column would match half of the ledger.
-        plain = name in DIMENSIONS or (index and not parameters)
-        sql += f' AND "{name}" = :{name}' if plain else f" AND \"{name}\" || '' = :{name}"
+        sql += f" AND \"{name}\" || '' = :{name}" if name in SELECTIVE else f' AND "{name}" = :{name}'
         parameters[name] = value
     if where.status is not None:
         sql += f" AND {STATUS[where.status]}"
