@@ -9,6 +9,7 @@ import msgspec
 from mainspring.base.errors import ProviderProtocolError
 from mainspring.ledger.types import Usage
 from mainspring.providers.keyed import post_with_key
+from mainspring.providers.lenient import lenient
 from mainspring.providers.listing import listed_models
 from mainspring.providers.openai_streams import data_of, split_events
 from mainspring.providers.pool import KeyPool
@@ -106,7 +107,7 @@ def read_answer(name: str, operation: Operation, body: bytes) -> Seen:
         ProviderRefused: it is an error in the clothes of a 200.
     """
     try:
-        message = _decode_message(body)
+        message = lenient(_decode_message, body)
     except UNREADABLE as error:
         raise ProviderProtocolError(
             f"{name} answered 200 with a body that is no answer of its protocol."
@@ -176,7 +177,7 @@ class MessagesScanner:
         if self.seen.error is not None:
             return b""  # nothing counts after an error
         try:
-            decoded = _decode_event(data)
+            decoded = lenient(_decode_event, data)
         except UNREADABLE as error:
             raise ProviderProtocolError(
                 f"{self._name} sent a stream event that is no JSON of its protocol."

@@ -1,4 +1,4 @@
-"""Reading answers of the OpenAI wire whose usage is odd: counts as `7.0` or `"7"` must not cost a caller its answer.
+"""Reading answers whose usage is odd: counts as `7.5` or `"7"` must not cost a caller its answer.
 
 What is odd is read as not reported, and then counted by ourselves. It costs nothing where all is well.
 """

@@ -116,6 +116,17 @@ def test_a_stream_that_is_cut_has_told_its_prompt() -> None:
     assert not scanner.seen.finished
 
 
+@pytest.mark.parametrize("odd", [{"output_tokens": "7"}, {"iterations": 7}, [7]])
+def test_an_odd_usage_costs_no_answer(odd: Any) -> None:
+    body = {"type": "message", "model": "claude", "stop_reason": "end_turn", "usage": odd}
+    seen = read_answer("up", Operation.MESSAGES, json.dumps(body).encode())
+    assert (seen.usage, seen.finish_reason) == (None, "end_turn")
+    whole, last = message(["x"], odd)
+    scanner = MessagesScanner("up")
+    scanner.feed(whole + last)
+    assert (scanner.seen.finish_reason, scanner.seen.finished) == ("end_turn", True)
+
+
 def test_a_stream_without_usage() -> None:
     scanner = MessagesScanner("up")
     scanner.feed(

@@ -67,7 +67,7 @@ def reasoning_fields(message: Message, thoughts: str) -> Document:
         fields["reasoning_details"] = message.reasoning_details
     # Of calls that are made together, the first is signed.
     signed = next((call.extra_content for call in message.calls() if call.extra_content), None)
-    if signed is not None:
+    if isinstance(signed, dict):
         fields["call"] = signed
     return fields
 

@@ -41,7 +41,7 @@ class ToolCall(msgspec.Struct):
     index: int | None = None
     id: str | None = None
     function: FunctionCall | None = None
-    extra_content: dict[str, Any] | None = None
+    extra_content: Any = None
 
 
 class Message(msgspec.Struct):

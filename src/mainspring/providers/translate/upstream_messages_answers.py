@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mainspring.base.errors import ProviderProtocolError
+from mainspring.providers.lenient import lenient
 from mainspring.providers.translate.carry import must_carry
 from mainspring.providers.translate.hub import CARRIED, Answer, Choice, Chunk, FunctionCall, Message, ToolCall
 from mainspring.providers.translate.usage import MessagesUsage
@@ -77,7 +78,7 @@ def read_message(body: bytes) -> Answer:
         ProviderProtocolError: it is no message.
     """
     try:
-        message = _message.decode(body)
+        message = lenient(_message.decode, body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProviderProtocolError("The provider's answer is no message of Anthropic's protocol.") from error
     if message.type != "message" or message.content is None:
@@ -164,7 +165,7 @@ class MessagesReader:
             ProviderProtocolError: it is no event of Anthropic's protocol.
         """
         try:
-            event = _event.decode(data)
+            event = lenient(_event.decode, data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProviderProtocolError(
                 "An event of the provider's stream is not of Anthropic's protocol."
