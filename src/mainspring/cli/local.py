@@ -85,19 +85,22 @@ def _show(directory: Path, *, json: bool) -> None:
         print_json({"items": rows, "next": None})
         return
     print_table(
-        ["MODEL", "WHAT IT IS", "LICENCE", "SIZE", "STATE"],
+        ["MODEL", "WHAT IT IS", "LICENCE", "SIZE", "HERE"],
         [
             [
                 f"local/{row['name']}",
                 row["title"],
                 row["licence"],
                 f"{IN_THE_BOX[str(row['name'])].size / 1e6:.0f} MB",
-                "here" if row["present"] else f"mainspring local pull {row['name']}",
+                "yes" if row["present"] else "no",
             ]
             for row in rows
         ],
         right=["SIZE"],
     )
+    absent = [str(row["name"]) for row in rows if not row["present"]]
+    if absent:
+        typer.echo(f"`mainspring local pull {' '.join(absent)}` fetches what is not here.")
 
 
 class Progress:

@@ -65,6 +65,8 @@ def table(
 _GAP, _INDENT = "  ", "    "
 #: Cells are cut to the first length if the table then fits into one line a row, else to the second.
 _SHORTEST, _SHORT = 16, 40
+#: Columns of this width, such as times, are not cut at all.
+_FREE = 24
 
 
 def _total(widths: Sequence[int]) -> int:
@@ -72,20 +74,23 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _narrowed(headers: Sequence[str], widths: list[int], most: int) -> list[int]:
-    """Widths with long columns cut: as little as makes the table fit, if anything does."""
-    cut = [i for i, header in enumerate(headers) if header != "ID"]
+    """Widths with long columns cut: as little as makes the table fit, if anything does.
+
+    What is told at length stands last. It is whole as long as it fits into a line of its own.
+    """
+    last = len(widths) - 1
+    cut = [i for i, header in enumerate(headers) if header != "ID" and i != last and widths[i] > _FREE]
     narrow = list(widths)
-    while _total(narrow) > most:
+    while cut and _total(narrow) > most:
         widest = max(cut, key=lambda i: narrow[i])
         if narrow[widest] <= _SHORTEST:
-            last = len(widths) - 1  # what is told at length stands last, and may have a line of its own
-            longest = most - len(_INDENT)
-            return [
-                width if i not in cut else min(width, longest if i == last else _SHORT)
-                for i, width in enumerate(widths)
-            ]
+            break
         narrow[widest] -= 1
-    return narrow
+    if _total(narrow) <= most:
+        return narrow
+    short = [min(width, _SHORT) if i in cut else width for i, width in enumerate(widths)]
+    short[last] = min(short[last], most - len(_INDENT))
+    return short
 
 
 def _folded(widths: Sequence[int], most: int | None) -> list[list[int]]:

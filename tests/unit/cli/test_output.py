@@ -33,6 +33,18 @@ def test_what_does_not_fit_goes_on_in_a_line_of_its_own() -> None:
     ]
 
 
+def test_what_stands_last_is_not_cut_where_it_has_room() -> None:
+    lines = table(("ID", "RULE", "SUMMARY"), [(IDS[0], "r" * 30, "s" * 70)], most=100)
+    assert lines[-2:] == [f"{IDS[0]}  {'r' * 30}", "    " + "s" * 70]
+    assert table(("WORDS",), [("w" * 90,)], most=80)[1] == "w" * 75 + "…"
+
+
+def test_times_are_not_cut() -> None:
+    rows = [(IDS[0], "x" * 40, "2027-02-19 20:04:00", "never")]
+    (_, line) = table(("ID", "NAME", "EXPIRES", "LAST USED"), rows, most=89)
+    assert line == f"{IDS[0]}  {'x' * 18}…  2027-02-19 20:04:00  never"
+
+
 def test_wide_letters_and_marks_keep_columns_straight() -> None:
     lines = table(("NAME", "N"), [("用户一", 1), ("é", 2), ("plain", 30)], right={"N"})
     assert lines == ["NAME     N", "用户一   1", "é        2", "plain   30"]
