@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mainspring.providers.sse import EventSplitter, ServerSentEvent, SSEParser
+from mainspring.providers.sse import EventSplitter, ServerSentEvent, parse_events
 
 #: A loaded machine may be slow; that says nothing about what is tested.
 CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,15 +36,15 @@ def _cut(data: bytes, places: list[int]) -> list[bytes]:
 
 @settings(CALM)
 @given(_stream, st.lists(st.integers(0, 10_000), max_size=8))
-def test_parser_does_not_depend_on_chunks(stream: bytes, places: list[int]) -> None:
-    whole = SSEParser().feed(stream)
-    parser = SSEParser()
+def test_events_do_not_depend_on_chunks(stream: bytes, places: list[int]) -> None:
+    whole = parse_events(stream)
+    splitter = EventSplitter()
     parts: list[ServerSentEvent] = []
     for chunk in _cut(stream, places):
-        parts += parser.feed(chunk)
+        parts += parse_events(splitter.feed(chunk))
     assert [(event.name, event.data) for event in parts] == [(event.name, event.data) for event in whole]
     assert b"".join(event.raw for event in parts) == b"".join(event.raw for event in whole)
-    assert parser.rest() == b""
+    assert splitter.rest() == b""
 
 
 @settings(CALM)

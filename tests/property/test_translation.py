@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.translation import BLOCKS, CHAT_STREAM, chunk, events, message_stream, stream, tool_delta
 
 from mainspring.base.errors import InvalidRequest, ProviderProtocolError
-from mainspring.providers.sse import SSEParser
+from mainspring.providers.sse import EventSplitter, parse_events
 from mainspring.providers.translate import Translation, translation
 from mainspring.providers.types import Operation
 
@@ -180,7 +180,7 @@ def test_an_anthropic_answer_survives_the_history_of_a_chat_client(
 def _accumulate(sse: bytes) -> dict[str, Any]:
     """A chat stream put together as clients do it."""
     result: dict[str, Any] = {"role": "assistant", "content": "", "thinking_blocks": [], "tool_calls": []}
-    for event in SSEParser().feed(sse):
+    for event in parse_events(sse):
         for choice in json.loads(event.data)["choices"] if event.data != b"[DONE]" else []:
             delta = choice["delta"]
             result["content"] += delta.get("content") or ""
@@ -211,15 +211,16 @@ def test_a_stream_gives_the_same_wherever_it_is_cut(
     asked = b'{"model":"x","prompt":"?","input":"?","messages":[{"role":"user","content":"?"}]}'
     data = STREAMS[provider]
     marks = sorted({0, len(data), *(place % len(data) for place in places)})
-    parser, cut = SSEParser(), _pair(client, provider).stream(requested=asked)
-    pieces = [cut.feed(event) for start, end in pairwise(marks) for event in parser.feed(data[start:end])]
+    splitter, cut = EventSplitter(), _pair(client, provider).stream(requested=asked)
+    wholes = [splitter.feed(data[start:end]) for start, end in pairwise(marks)]
+    pieces = [cut.feed(event) for whole in wholes for event in parse_events(whole)]
     one = stream(_pair(client, provider), asked, data)
     assert _without_ids(b"".join(pieces) + cut.end(None)) == _without_ids(one)
 
 
 def _without_ids(sse: bytes) -> list[Any]:
     """Events without what is made anew for each stream: ids and times."""
-    return [_scrub(json.loads(event.data)) for event in SSEParser().feed(sse) if event.data != b"[DONE]"]
+    return [_scrub(json.loads(event.data)) for event in parse_events(sse) if event.data != b"[DONE]"]
 
 
 def _scrub(value: Any) -> Any:
@@ -254,7 +255,7 @@ def test_parallel_calls_arrive_whole_however_they_interleave(
     sse = stream(TO_CHAT, b'{"messages":[]}', events([*chunks, chunk({}, "tool_calls")]))
     inputs: dict[str, str] = {}
     current, running = "", False
-    for event in SSEParser().feed(sse):
+    for event in parse_events(sse):
         document = json.loads(event.data)
         match document["type"]:
             case "content_block_start":
@@ -485,7 +486,7 @@ def test_nonsense_of_a_provider_is_a_protocol_error(body: dict[str, Any]) -> Non
             _pair(*pair).response(data, requested=asked)
         translated = _pair(*pair).stream(requested=asked)
         try:
-            for event in SSEParser().feed(b"data: " + data + b"\n\n"):
+            for event in parse_events(b"data: " + data + b"\n\n"):
                 translated.feed(event)
         except ProviderProtocolError:
             continue

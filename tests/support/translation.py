@@ -8,7 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from mainspring.providers.sse import SSEParser, format_event
+from mainspring.providers.sse import format_event, parse_events
 from mainspring.providers.translate import translation
 from mainspring.providers.types import Operation
 
@@ -57,7 +57,7 @@ def events(documents: list[dict[str, Any]]) -> bytes:
 def stream(pair: Any, requested: bytes, provider: bytes) -> bytes:
     """A whole stream, translated."""
     translated = pair.stream(requested=requested)
-    return b"".join([translated.feed(event) for event in SSEParser().feed(provider)]) + translated.end(None)
+    return b"".join([translated.feed(event) for event in parse_events(provider)]) + translated.end(None)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,7 @@
 """Server-sent events: cutting a byte stream at event boundaries, and reading the events.
 
-Two readers over one framing. `EventSplitter` only cuts, for streams that pass through undecoded: it runs once per
-chunk on the hot path, and most chunks are whole events already. `SSEParser` also reads name and data, for streams that
-are scanned or translated. Lines end in LF or CRLF, mixed as the sender likes; a lone CR is no line end, since no model
+`EventSplitter` only cuts, for streams that pass through undecoded: it runs once per chunk on the hot path, and most
+chunks are whole events already. `parse_events` reads name and data, for streams that are translated. Lines end in LF or CRLF, mixed as the sender likes; a lone CR is no line end, since no model
 provider sends one. This module knows nothing of what the events mean.
 """
 
@@ -41,9 +40,10 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
 class EventSplitter:
     """Cuts a byte stream so that only whole events go on."""
 
-    __slots__ = ("_held", "_limit")
+    __slots__ = ("_begun", "_held", "_limit")
 
     def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
+        self._begun = False
         self._held = b""
         self._limit = limit
 
@@ -53,6 +53,9 @@ class EventSplitter:
         Raises:
             ProviderProtocolError: one event grew past the limit.
         """
+        if not self._begun:
+            self._begun = True
+            chunk = chunk.removeprefix(_BOM)
         if not self._held and chunk.endswith(_ENDS):
             return chunk
         return self._cut(chunk)
@@ -76,42 +79,6 @@ class EventSplitter:
                 remedy="Ask for less in one answer, or report it to the provider.",
             )
         return held[:cut]
-
-
-class SSEParser:
-    """Reads the events of one stream. The result does not depend on how the stream was cut into chunks."""
-
-    __slots__ = ("_begun", "_limit", "_splitter")
-
-    def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
-        self._limit = limit
-        self._splitter = EventSplitter(limit=limit)
-        self._begun = False
-
-    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
-        """Take the next bytes and return the events that are whole by now. Comments and events without data are left out.
-
-        Raises:
-            ProviderProtocolError: one event grew past the limit.
-        """
-        whole = self._splitter.feed(chunk)
-        if not whole:
-            return []
-        if not self._begun:
-            self._begun = True
-            whole = whole.removeprefix(_BOM)
-        return parse_events(whole)
-
-    def rest(self) -> bytes:
-        """The bytes of an event that has begun and not ended; empty at the end of a clean stream."""
-        return self._splitter.rest()
-
-    def finish(self) -> list[ServerSentEvent]:
-        """Read what is left at the end of the body as an event: some servers forget the last blank line."""
-        rest = self._splitter.rest()
-        self._splitter = EventSplitter(limit=self._limit)
-        event = _read(rest) if rest.strip() else None
-        return [event] if event else []
 
 
 def parse_events(whole: bytes) -> list[ServerSentEvent]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from mainspring.base.errors import ProviderProtocolError
-from mainspring.providers.sse import EventSplitter, SSEParser, format_event
+from mainspring.providers.sse import EventSplitter, ServerSentEvent, format_event, parse_events
+
+
+def _events(stream: bytes) -> list[ServerSentEvent]:
+    return parse_events(EventSplitter().feed(stream))
 
 
 def _read(stream: bytes) -> list[tuple[str, bytes]]:
-    return [(event.name, event.data) for event in SSEParser().feed(stream)]
+    return [(event.name, event.data) for event in _events(stream)]
 
 
 def test_plain_and_named_events() -> None:
@@ -38,15 +42,13 @@ def test_byte_order_mark_is_skipped() -> None:
 
 def test_raw_is_what_came() -> None:
     raw = b"event: a\r\ndata: 1\r\n\r\n"
-    assert SSEParser().feed(raw)[0].raw == raw
+    assert _events(raw)[0].raw == raw
 
 
-def test_unfinished_event_is_held_and_can_be_read_at_the_end() -> None:
-    parser = SSEParser()
-    assert parser.feed(b"data: [DONE]\n") == []
-    assert parser.rest() == b"data: [DONE]\n"
-    assert [event.data for event in parser.finish()] == [b"[DONE]"]
-    assert parser.rest() == b""
+def test_unfinished_event_is_held() -> None:
+    splitter = EventSplitter()
+    assert splitter.feed(b"data: 1\n\ndata: [DONE]\n") == b"data: 1\n\n"
+    assert splitter.rest() == b"data: [DONE]\n"
 
 
 def test_splitter_passes_whole_events_untouched() -> None:

@@ -10,7 +10,7 @@ from tests.support.translation import chunk, events, message, message_stream, st
 
 from mainspring.base.errors import ProviderProtocolError
 from mainspring.ledger.types import Usage
-from mainspring.providers.sse import ServerSentEvent, SSEParser
+from mainspring.providers.sse import ServerSentEvent, parse_events
 from mainspring.providers.translate import translation
 from mainspring.providers.types import Operation
 
@@ -20,7 +20,7 @@ TO_CHAT: Any = translation(Operation.MESSAGES, Operation.CHAT)
 
 
 def _documents(sse: bytes) -> list[dict[str, Any]]:
-    return [json.loads(event.data) for event in SSEParser().feed(sse) if event.data != b"[DONE]"]
+    return [json.loads(event.data) for event in parse_events(sse) if event.data != b"[DONE]"]
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,13 @@ def test_settled_usage_stands_in_for_what_the_provider_did_not_say() -> None:
 def test_nothing_terminal_before_the_end() -> None:
     translated = TO_MESSAGES.stream(requested=ASKED)
     fed = b"".join(
-        translated.feed(one)
-        for one in SSEParser().feed(events(message_stream([{"type": "text", "text": "x"}])))
+        translated.feed(one) for one in parse_events(events(message_stream([{"type": "text", "text": "x"}])))
     )
     assert b"[DONE]" not in fed
     assert translated.end(None) == b"data: [DONE]\n\n"
     translated = TO_CHAT.stream(requested=ASKED)
     fed = b"".join(
-        translated.feed(one) for one in SSEParser().feed(events([chunk({"content": "x"}), chunk({}, "stop")]))
+        translated.feed(one) for one in parse_events(events([chunk({"content": "x"}), chunk({}, "stop")]))
     )
     assert b"message_stop" not in fed
     assert b"message_delta" not in fed
