@@ -14,7 +14,7 @@ from mainspring.base.errors import ClientGone, MainspringError, RequestError
 from mainspring.base.settings import FallbackSettings
 from mainspring.gateway.call import call_stream, call_whole
 from mainspring.gateway.exchange import Interruptible
-from mainspring.gateway.faults import another_target_may_cure
+from mainspring.gateway.faults import another_target_may_cure, is_kept_elsewhere
 from mainspring.gateway.heuristics import Heuristics
 from mainspring.gateway.plan import RequestNeeds
 from mainspring.providers.translate import CLIENTS, streamed_text, whole_text
@@ -115,7 +115,7 @@ class Fallback:
 
     def _plan(self, exchange: Exchange, error: MainspringError) -> Plan | None:
         """The plan that failed; None where nothing may stand in for it."""
-        if exchange.left is not None or not another_target_may_cure(error):
+        if exchange.left is not None or not another_target_may_cure(error) or is_kept_elsewhere(error):
             return None
         return exchange.plan
 

@@ -33,6 +33,8 @@ _SERVER_ERROR = 500
 _LASTING = frozenset({501, 505, 511})
 #: With this a provider refuses a request that alone is more than its limit for a minute, and Groq calls it 413.
 _LIMITED = "rate_limit_exceeded"
+#: With this one refuses a `previous_response_id` that it does not know.
+_NOT_KEPT = "previous_response_not_found"
 
 _OUTCOMES: tuple[tuple[type[MainspringError], Outcome], ...] = (
     (ProviderRefused, "refused"),
@@ -53,11 +55,16 @@ def another_target_may_cure(error: MainspringError) -> bool:
     """Whether another target may answer what failed with this error."""
     if isinstance(error, ProviderRefused):
         about_us = error.is_spent or error.upstream_type == _LIMITED
-        return about_us or error.upstream_status not in CALLERS_FAULT
+        return about_us or is_kept_elsewhere(error) or error.upstream_status not in CALLERS_FAULT
     if isinstance(error, ContextLengthExceeded):
         return False
     # What cannot be said in one provider's protocol may be said in that of another.
     return isinstance(error, ProviderError | LocalModelError | Overloaded | InvalidRequest)
+
+
+def is_kept_elsewhere(error: MainspringError) -> bool:
+    """Whether a request goes on from an answer that this target does not keep; the one that gave it does."""
+    return isinstance(error, ProviderRefused) and error.upstream_type == _NOT_KEPT
 
 
 def another_key_may_cure(error: MainspringError) -> bool:

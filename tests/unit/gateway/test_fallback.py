@@ -135,6 +135,17 @@ async def test_what_is_the_callers_fault_stays_an_error() -> None:
         assert (await at.ask())[0].status == 400
 
 
+async def test_an_answer_that_nobody_keeps_stays_an_error() -> None:
+    gone = ProviderRefused("no", upstream_status=400, upstream_type="previous_response_not_found")
+    one, two = ScriptedProvider("one", [gone]), ScriptedProvider("two", [gone])
+    async with bench(one, two, route=SORRY) as at:
+        sink, _ = await at.ask()
+        assert (sink.status, len(two.calls)) == (400, 0)
+    async with bench(one, two, route={**SORRY, "retry": {}}) as at:
+        sink, _ = await at.ask()
+        assert (sink.status, len(two.calls)) == (400, 1)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_another_route(stream: bool) -> None:
     one, two = ScriptedProvider("one", [AWAY]), ScriptedProvider("two", STREAM if stream else [ANSWER])
