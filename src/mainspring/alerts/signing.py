@@ -6,7 +6,6 @@ text is taken as its bytes.
 
 from __future__ import annotations
 
-import binascii
 import hmac
 from base64 import b64decode, b64encode
 
@@ -17,14 +16,17 @@ def key_of(secret: str) -> bytes:
     """The bytes that are signed with.
 
     Raises:
-        ValueError: it begins with `whsec_`, but what follows is no base64.
+        ValueError: it begins with `whsec_`, but what follows is no base64, or nothing: anybody could sign with that.
     """
     if not secret.startswith(_PREFIX):
         return secret.encode()
     try:
-        return b64decode(secret.removeprefix(_PREFIX), validate=True)
-    except binascii.Error:
+        key = b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except ValueError:  # no base64, or not even ASCII
         raise ValueError("what follows whsec_ is not base64") from None
+    if not key:
+        raise ValueError("nothing follows whsec_")
+    return key
 
 
 def headers(message_id: str, timestamp: int, body: bytes, secret: str | None) -> dict[str, str]:

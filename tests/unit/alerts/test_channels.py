@@ -193,13 +193,20 @@ def test_signature_is_that_of_the_specification() -> None:
     assert other == f"v1,{base64.b64encode(expected).decode()}"
 
 
-async def test_secret_that_is_no_base64_is_told() -> None:
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        ("whsec_not base64", "what follows whsec_ is not base64"),
+        ("whsec_é", "what follows whsec_ is not base64"),
+        ("whsec_", "nothing follows whsec_"),
+    ],
+)
+async def test_a_secret_that_protects_nothing_is_told(secret: str, reason: str) -> None:
     with WebhookReceiver() as receiver:
-        channel = ChannelSettings.model_validate(
-            {"kind": "webhook", "url": receiver.url, "secret": "whsec_not base64"}
-        )
-        with pytest.raises(NotTaken, match="the secret cannot be used: what follows whsec_ is not base64"):
+        channel = ChannelSettings.model_validate({"kind": "webhook", "url": receiver.url, "secret": secret})
+        with pytest.raises(NotTaken, match=f"the secret cannot be used: {reason}"):
             await send("ops", channel, delivery(note()), Secrets())
+        assert reason in str(await problem(channel, Secrets()))
 
 
 @pytest.mark.parametrize(
