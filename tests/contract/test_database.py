@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.answers import answer
 
 from mainspring.base.errors import ConfigError, Conflict, StoreError, StoreUnavailable
+from mainspring.ledger.recorder import LedgerRecorder, Record
 from mainspring.store import Sheet, open_database
 
 if TYPE_CHECKING:
@@ -127,6 +130,18 @@ async def test_a_row_that_is_refused_fails_alone(things: Database) -> None:
     assert [n for n, result in enumerate(results) if isinstance(result, StoreError)] == [7]
     assert await names(things) == [f"thing {n}" for n in range(20) if n != 7]
     assert await hits(things) == 19
+
+
+async def test_a_row_that_no_index_takes_fails_alone_and_at_once(postgres_url: str) -> None:
+    """Postgres counts it among what passes, such as a full disk; waited for, it would keep every row behind it back."""
+    database = await open_database(postgres_url, wait_seconds=3)
+    names = ("m", os.urandom(5000).hex(), "m")
+    results = await asyncio.gather(
+        *(database.append(LedgerRecorder(), Record(answer(model=name))) for name in names),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), StoreError, type(None)]
+    await database.close()
 
 
 async def test_a_recorder_that_raises_fails_only_its_item(things: Database) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Longer explanations are cut in the row; the payload has what the caller was told.
 _MESSAGE_CHARS = 500
+#: Sums are kept by name, and no index takes one of any length, whatever a provider calls its model.
+_NAME_CHARS = 256
 #: What a type of error looks like; anything else in its place may be a text.
 _TYPE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -35,6 +37,7 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
     target, seen, error = exchange.target, exchange.seen, exchange.error
     principal, attribution, plan = exchange.principal, exchange.attribution, exchange.plan
     assert principal is not None, "a row belongs to a tenant"
+    model = (seen.model if seen is not None else None) or (target.model if target is not None else None)
     row = Inference(
         id=exchange.id,
         received_us=exchange.received_us,
@@ -53,7 +56,7 @@ def settle(exchange: Exchange, prices: PriceTable, config_hash: str) -> tuple[In
         why=_why(exchange),
         requested_model=exchange.envelope.model,
         provider=target.provider if target is not None else None,
-        model=(seen.model if seen is not None else None) or (target.model if target is not None else None),
+        model=model and model[:_NAME_CHARS],
         attempts=exchange.attempts,
         status=exchange.status,
         error=error.code if error is not None else None,

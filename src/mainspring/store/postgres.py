@@ -56,6 +56,8 @@ _BUSY = (
     errors.LockNotAvailable,
     errors.QueryCanceled,
 )
+#: States of what is too large for the server: psycopg counts them as operational, but the same again never works.
+_TOO_LARGE = "54"
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
 
 
@@ -162,6 +164,8 @@ class _Server:
         """See `Backend.judge`."""
         if isinstance(error, (*_BUSY, _Undecided)):
             return Trouble.BUSY
+        if (getattr(error, "sqlstate", None) or "").startswith(_TOO_LARGE):
+            return Trouble.REFUSED
         return Trouble.LOST if isinstance(error, _LOST) else Trouble.REFUSED
 
     def translate(self, error: Exception) -> Exception:

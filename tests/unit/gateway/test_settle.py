@@ -47,6 +47,11 @@ async def test_what_the_provider_reported() -> None:
     assert payload.response == ANSWER
 
 
+async def test_a_name_of_any_length_does_not_get_into_the_row() -> None:
+    row, _, _ = await settled(seen=Seen(usage=REPORTED, finished=True, model="m" * 9000), answer=[ANSWER])
+    assert row.model == "m" * 256
+
+
 async def test_an_answer_without_usage_is_estimated() -> None:
     row, _, asked = await settled(seen=Seen(finished=True), answer=[ANSWER])
     assert (row.usage_source, row.input_tokens) == ("estimated", asked)
