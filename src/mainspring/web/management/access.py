@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from mainspring.base.errors import PayloadTooLarge, PermissionDenied
 from mainspring.keys import Principal
 from mainspring.web.asgi import secret_of
 from mainspring.web.management.problems import Unprocessable, Unreadable, UnsupportedMediaType
+from mainspring.web.management.reference import document
 
 if TYPE_CHECKING:
     from mainspring.web.runtime import Runtime
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: No body of this API is long.
 LARGEST_BODY = 1 << 20
+#: Taken everywhere, also by lists that are short and have no second page.
+_OF_EVERY_LIST = ("limit", "after")
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -33,8 +37,11 @@ def asking(request: Request) -> Principal:
 
     Raises:
         AuthenticationFailed: nobody.
+        Unprocessable: the query has a parameter that there is not: a filter that is misspelt would find everything.
     """
-    return runtime_of(request).keys.check(secret_of(dict(request.scope["headers"])) or "")
+    principal = _holder(request)
+    _check_names(request)
+    return principal
 
 
 def asking_admin(request: Request) -> Principal:
@@ -43,11 +50,30 @@ def asking_admin(request: Request) -> Principal:
     Raises:
         AuthenticationFailed: nobody.
         PermissionDenied: a member.
+        Unprocessable: as for `asking`.
     """
-    principal = asking(request)
+    principal = _holder(request)
     if principal.role != "admin":
         raise PermissionDenied("This needs an admin key.", remedy="Ask with a key whose role is admin.")
+    _check_names(request)
     return principal
+
+
+def _holder(request: Request) -> Principal:
+    return runtime_of(request).keys.check(secret_of(dict(request.scope["headers"])) or "")
+
+
+def _check_names(request: Request) -> None:
+    if not request.query_params:
+        return
+    route = request.scope["route"]
+    operation = document(request.app)["paths"][route.path_format][request.method.lower()]
+    known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+    for name in request.query_params:
+        if name not in known and name not in _OF_EVERY_LIST:
+            near = get_close_matches(name, known, 1)
+            remedy = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known) or 'none'}."
+            raise Unprocessable(f"There is no parameter {name[:100]!r}.", remedy=remedy, param=name[:100])
 
 
 def scope_of(principal: Principal, tenant: str | None) -> str | None:

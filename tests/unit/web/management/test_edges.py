@@ -246,3 +246,26 @@ async def test_an_example_of_the_document_is_understood(
     budget = (await admin.post("/api/v1/budgets", json=glossary.EXAMPLES["BudgetRequest"])).json()["id"]
     answer = await admin.request(method, path.format(key=key, budget=budget), json=glossary.EXAMPLES[shape])
     assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        ("/api/v1/ledger?users=ann", "Did you mean user?"),
+        ("/api/v1/usage?modle=x", "There are: by, since, until, step, tenant."),
+        ("/api/v1/keys?Tenant=acme", "Did you mean tenant?"),
+        ("/api/v1/routes?name=default", "There are: none."),
+    ],
+)
+async def test_a_parameter_that_there_is_not_is_no_filter(
+    admin: AsyncClient, address: str, remedy: str
+) -> None:
+    """It would be taken for one, and everything for what it found."""
+    told = _is_problem(await admin.get(address), 422, "invalid_request")
+    assert remedy in told["detail"]
+    assert told["param"] == address.partition("?")[2].partition("=")[0]
+
+
+async def test_every_list_takes_what_lists_take(admin: AsyncClient) -> None:
+    for path in ("keys", "budgets", "providers", "routes", "ledger", "usage", "alerts"):
+        assert (await admin.get(f"/api/v1/{path}?limit=1")).status_code == 200, path

@@ -63,6 +63,12 @@ class Rival(NamedTuple):
         return re.sub(r"\{\w+\}", found, path)
 
 
+#: The parameters that might lead to somebody else's, each by itself, for no address takes one that it does not know.
+QUERIES: tuple[dict[str, str], ...] = (
+    {}, {"tenant": MARK}, {"request_id": "ANSWER"}, {"payload": "true"}, {"by": "user"}, {"by": "user", "tenant": MARK},
+)  # fmt: skip
+
+
 @pytest.fixture
 async def rival(runtime: Runtime, answered: Answered) -> Rival:
     """A tenant that has one of everything."""
@@ -118,7 +124,8 @@ async def asked_by(runtime: Runtime, rival: Rival, role: str) -> dict[tuple[str,
             if path in ENDLESS | OWN or path in {"/metrics", "/console/static/{name}"}:
                 continue
             address = rival.of(path)
-            for query in ({}, {"tenant": MARK, "request_id": rival.answer, "payload": "true", "by": "user"}):
+            for wanted in QUERIES:
+                query = {name: value.replace("ANSWER", rival.answer) for name, value in wanted.items()}
                 if method in {"GET", "HEAD"}:
                     answer = await client.request(method, address, params=query)
                 elif path.startswith("/console"):
@@ -142,7 +149,7 @@ async def test_no_address_shows_a_member_what_is_anothers(runtime: Runtime, riva
                 continue
             assert MARK not in answer.text, (method, path, answer.status_code)
             assert rival.budget not in answer.text, (method, path)
-            assert method in {"GET", "HEAD"}, (method, path, answer.status_code)
+            assert method in {"GET", "HEAD"} or answer.status_code == 422, (method, path, answer.status_code)
 
 
 async def test_the_attack_would_find_something(runtime: Runtime, rival: Rival) -> None:
