@@ -157,6 +157,30 @@ class Chunk(msgspec.Struct):
     system_fingerprint: str | None = None
 
 
+#: The reasons that the protocol has for an end, and what others mean: Gemini gives its own, Mistral and DeepSeek have more.
+#: What broke off on the way is unfinished, which only `length` says.
+_FINISHES = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})
+_MEANT = {
+    "abort": "length",
+    "content_filter": "content_filter",
+    "eos": "stop",
+    "error": "length",
+    "insufficient_system_resource": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+} | dict.fromkeys(
+    (
+        "blocklist",
+        "image_prohibited_content",
+        "image_recitation",
+        "image_safety",
+        "prohibited_content",
+        "recitation",
+        "safety",
+        "spii",
+    ),
+    "content_filter",
+)
 _answer = msgspec.json.Decoder(Answer)
 _chunk = msgspec.json.Decoder(Chunk)
 
@@ -171,7 +195,7 @@ def read_answer(body: bytes) -> Answer:
         answer = lenient(_answer.decode, body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProviderProtocolError("The provider's answer is no chat completion.") from error
-    answer.first()
+    _name_finishes(answer.first(), *(answer.choices or ())[1:])
     return answer
 
 
@@ -184,8 +208,18 @@ def read_chunk(data: bytes) -> Chunk | None:
     if data.strip() == b"[DONE]":
         return None
     try:
-        return lenient(_chunk.decode, data)
+        chunk = lenient(_chunk.decode, data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProviderProtocolError(
             "An event of the provider's stream is no chat completion chunk."
         ) from error
+    _name_finishes(*(chunk.choices or ()))
+    return chunk
+
+
+def _name_finishes(*choices: Choice) -> None:
+    for choice in choices:
+        reason = choice.finish_reason
+        if reason and reason not in _FINISHES:
+            word = reason.lower()
+            choice.finish_reason = word if word in _FINISHES else _MEANT.get(word.partition(":")[0], reason)

@@ -54,6 +54,13 @@ def test_stop_reasons_of_anthropic(stop: str, finish: str) -> None:
         ("tool_calls", True, "tool_use"),
         ("content_filter", False, "refusal"),
         (None, False, "end_turn"),
+        ("STOP", False, "end_turn"),
+        ("SAFETY", False, "refusal"),
+        ("content_filter: PROHIBITED_CONTENT", False, "refusal"),
+        ("model_length", False, "max_tokens"),
+        ("insufficient_system_resource", False, "max_tokens"),
+        ("error", False, "max_tokens"),
+        ("something_new", False, "end_turn"),
     ],
 )
 def test_finish_reasons_of_chat(finish: str | None, calls: bool, stop: str) -> None:
@@ -62,6 +69,9 @@ def test_finish_reasons_of_chat(finish: str | None, calls: bool, stop: str) -> N
     assert [one["delta"]["stop_reason"] for one in _documents(sse) if one["type"] == "message_delta"] == [
         stop
     ]
+    choice = {"index": 0, "message": {"role": "assistant", **delta}, "finish_reason": finish}
+    whole = json.loads(TO_CHAT.response(json.dumps({"choices": [choice]}).encode(), requested=ASKED))
+    assert whole["stop_reason"] == stop
 
 
 def test_thinking_outside_of_the_completion_is_told_as_written() -> None:
