@@ -140,6 +140,7 @@ class MailReceiver:
     Attributes:
         mails: accepted ones.
         script: answers to the next mails in place of accepting them, such as "451 later".
+        unknown: addresses that nobody has here.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class MailReceiver:
         self.mails: list[EmailMessage] = []
         self.recipients: list[list[str]] = []
         self.script: deque[str] = deque()
+        self.unknown: set[str] = set()
         options: dict[str, Any] = {}
         if user is not None:
             expected = (user[0].encode(), user[1].encode())
@@ -172,6 +174,15 @@ class MailReceiver:
     @property
     def port(self) -> int:
         return int(self._controller.port)
+
+    async def handle_RCPT(  # noqa: N802 - the name that aiosmtpd calls
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        """aiosmtpd's hook for a recipient."""
+        if address in self.unknown:
+            return "550 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 accepted"
 
     async def handle_DATA(  # noqa: N802 - the name that aiosmtpd calls
         self, _server: SMTP, _session: Session, envelope: Envelope

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mainspring.alerts.errors import NotTaken
 from mainspring.alerts.messages import WORDS, facts, headline, one_line, read
+from mainspring.base.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mainspring.alerts.types import Delivery, Message
     from mainspring.base.settings import ChannelSettings
 
+_log = get_logger(__name__)
 #: For one step of the conversation, and for all of it.
 _STEP_SECONDS, _WHOLE_SECONDS = 10.0, 60.0
 _PORTS = {"starttls": 587, "tls": 465, "plain": 25}
@@ -45,7 +47,7 @@ async def send(channel: ChannelSettings, delivery: Delivery, password: str | Non
         try:
             if channel.username is not None and password is not None:
                 server.login(channel.username, password)
-            server.send_message(mail, channel.sender, channel.to)
+            _tell_of(server.send_message(mail, channel.sender, channel.to), delivery)
             with suppress(smtplib.SMTPException, OSError):  # it is accepted; how they part does not matter
                 server.quit()
         finally:
@@ -73,6 +75,13 @@ async def send(channel: ChannelSettings, delivery: Delivery, password: str | Non
         raise NotTaken("the mail server's certificate is not trusted") from None
     except (smtplib.SMTPException, OSError) as error:
         raise NotTaken(f"the mail server is not reachable ({type(error).__name__})") from None
+
+
+def _tell_of(refused: dict[str, tuple[int, bytes]], delivery: Delivery) -> None:
+    """Say that somebody does not get the message although others do: it is not sent again."""
+    if refused:
+        codes = sorted({code for code, _ in refused.values()})
+        _log.warning("alert_mail_not_for_all", id=delivery.id, refused=len(refused), codes=codes)
 
 
 async def _on_thread(work: Callable[[], None]) -> None:

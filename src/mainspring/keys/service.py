@@ -238,7 +238,7 @@ class KeyRing:
             The secret, if one was made just now, so that it can be shown once; else None.
 
         Raises:
-            ConfigError: the chosen secret is too short or was revoked, or the file cannot be read or written.
+            ConfigError: the chosen secret is too short, was revoked or is a member's, or the file cannot be read or written.
         """
         if admin_key is not None:
             check_admin_key(admin_key, path)
@@ -246,6 +246,11 @@ class KeyRing:
             if key.revoked_us is not None:
                 raise ConfigError(
                     "MAINSPRING_ADMIN_KEY names a key that was revoked.", remedy="Set another one."
+                )
+            if key.role != "admin":
+                raise ConfigError(
+                    f"MAINSPRING_ADMIN_KEY names the key {key.name!r}, which is a member's.",
+                    remedy="Set one that no key has yet, or an admin's.",
                 )
             await self.refresh()
             return None

@@ -10,6 +10,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.support.receivers import MailReceiver, WebhookReceiver, self_signed
 
 from mainspring.alerts import Delivery, messages, signing
@@ -73,6 +74,16 @@ def mail_channel(receiver: MailReceiver, **more: Any) -> ChannelSettings:
     given = {"kind": "email", "host": "127.0.0.1", "port": receiver.port, "security": "plain"}
     given |= {"sender": "mainspring@example.com", "to": ["ops@example.com", "cto@example.com"]}
     return ChannelSettings.model_validate({**given, **more})
+
+
+async def test_a_recipient_that_is_refused_is_told_in_the_log_and_the_others_get_it() -> None:
+    with MailReceiver() as server, capture_logs() as logs:
+        server.unknown.add("cto@example.com")
+        await send("ops", mail_channel(server), delivery(note()), Secrets())
+        assert server.recipients == [["ops@example.com"]]
+    (line,) = logs
+    assert (line["event"], line["refused"], line["codes"]) == ("alert_mail_not_for_all", 1, [550])
+    assert "example.com" not in str(line)
 
 
 async def test_plain_mail_has_two_forms_and_an_id() -> None:

@@ -261,6 +261,9 @@ class TestBootstrap:
             await ring.bootstrap(chosen, tmp_path / "admin.key")
         with pytest.raises(ConfigError, match="fewer than"):
             await ring.bootstrap("short", tmp_path / "admin.key")
+        _, members = await ring.create(name="shop")
+        with pytest.raises(ConfigError, match="the key 'shop', which is a member's"):
+            await ring.bootstrap(members, tmp_path / "admin.key")
 
     async def test_a_file_that_holds_no_key_is_told(self, sqlite_url: str, tmp_path: Path) -> None:
         database = await open_database(sqlite_url)
