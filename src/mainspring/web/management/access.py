@@ -148,7 +148,9 @@ AskingAdmin = Annotated[Principal, Depends(asking_admin)]
 NO_NUL = "^[^\\x00]*$"
 Id = Annotated[str, Path(max_length=64, pattern=NO_NUL)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many items at most.")]
-After = Annotated[str | None, Query(max_length=64, pattern=NO_NUL, description="`next` of the page before.")]
+#: Every `next` is an id. Any other text would be taken for a place in the list, and the wrong page be given.
+_ID_PATTERN = "^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$"
+After = Annotated[str | None, Query(pattern=_ID_PATTERN, description="`next` of the page before.")]
 Tenant = Annotated[
     str | None,
     Query(max_length=200, pattern=NO_NUL, description="Only this tenant. A member sees only its own anyway."),

@@ -103,9 +103,9 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError), "registered for it"
     first = error.errors()[0]
     name = str(first["loc"][-1])
-    return problem(
-        Unprocessable(f"{name}: {first['msg']}.", remedy="The API reference is at /docs.", param=name)
-    )
+    unlike = first["type"] == "string_pattern_mismatch"  # the pattern is for programs
+    wrong = f"{name} is not written as it must be." if unlike else f"{name}: {first['msg']}."
+    return problem(Unprocessable(wrong, remedy="The API reference is at /docs.", param=name))
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from mainspring.base.ids import new_id
 from mainspring.web.management import create_api, glossary
 
 if TYPE_CHECKING:
@@ -269,3 +270,10 @@ async def test_a_parameter_that_there_is_not_is_no_filter(
 async def test_every_list_takes_what_lists_take(admin: AsyncClient) -> None:
     for path in ("keys", "budgets", "providers", "routes", "ledger", "usage", "alerts"):
         assert (await admin.get(f"/api/v1/{path}?limit=1")).status_code == 200, path
+
+
+@pytest.mark.parametrize("path", ["keys", "budgets", "ledger", "alerts", "alerts/messages"])
+async def test_a_page_goes_on_after_an_id_only(admin: AsyncClient, path: str) -> None:
+    told = _is_problem(await admin.get(f"/api/v1/{path}?after=2"), 422, "invalid_request")
+    assert told["detail"] == "after is not written as it must be. The API reference is at /docs."
+    assert (await admin.get(f"/api/v1/{path}?after={new_id()}")).status_code == 200
