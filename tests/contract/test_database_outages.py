@@ -15,7 +15,7 @@ from tests.support.waiting import happens
 
 from mainspring.base.errors import StoreUnavailable
 from mainspring.ledger.recorder import LedgerRecorder, Record
-from mainspring.store import open_database
+from mainspring.store import open_database, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -153,6 +153,21 @@ async def test_a_database_is_well_again_though_nobody_has_written_since(
             await hasty.ping()
             break
     await hasty.ping()
+
+
+async def test_a_disk_that_was_full_is_well_again_when_there_is_room(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page finds room on a disk on which no answer does."""
+    database = await open_database(sqlite_url, wait_seconds=WAIT)
+    with locked_file(sqlite_url.removeprefix("sqlite:///")), pytest.raises(StoreUnavailable):
+        await database.append(LedgerRecorder(), Record(answer()))
+    monkeypatch.setattr(sqlite, "_ROOM_BYTES", 1 << 62)
+    with pytest.raises(StoreUnavailable):
+        await database.ping()
+    monkeypatch.undo()
+    await database.ping()
+    await database.close()
 
 
 async def test_a_turn_of_another_process_is_no_trouble(sqlite_url: str) -> None:

@@ -6,6 +6,7 @@ Several processes may share the file. A committed row survives a kill of the pro
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import suppress
 from functools import lru_cache
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: What must be free before a disk that was full counts as well again.
+_ROOM_BYTES = 16 << 20
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_PROTOCOL}
 _LOST = {
     sqlite3.SQLITE_CANTOPEN,
@@ -46,6 +49,7 @@ class SqliteDatabase:
 
     def __init__(self, file: _File, *, queue_rows: int, wait_seconds: float) -> None:
         self.url = f"sqlite:///{file.path}"
+        self._folder = file.path.parent
         self._checkpointer = file.checkpointer
         self._writer = Writer(file, queue_rows=queue_rows, wait_seconds=wait_seconds)
         self._readers = Pool(file, write=False, threads=3, wait_seconds=wait_seconds)
@@ -104,12 +108,18 @@ class SqliteDatabase:
 
     async def ping(self) -> None:
         """See `Database.ping`; also fails while the writer cannot write."""
-        if not await self._writer.recovered(lambda connection: connection.run(PROOF)):
+        if not await self._writer.recovered(self._prove):
             raise StoreUnavailable(
                 f"The database cannot be written ({self._writer.trouble}).",
                 remedy="Check that its disk has room and that nothing else holds its lock.",
             )
         await self._readers.run(lambda connection: connection.one("SELECT 1"), seconds=1)
+
+    def _prove(self, connection: Connection) -> None:
+        """Write; on a disk that is nearly full a page may still have room, but no group of answers."""
+        if shutil.disk_usage(self._folder).free < _ROOM_BYTES:
+            raise StoreUnavailable("The disk of the database is full.", remedy="Make room on it.")
+        connection.run(PROOF)
 
     async def close(self, within: float = 10) -> None:
         """See `Database.close`."""
