@@ -1,8 +1,9 @@
 """What an answer used, all calls together: what the provider reported, else our own count of what went through.
 
 A call that did not become the answer may have cost as well: one that another target outran, one that the caller or a
-deadline ended, one whose answer broke off or cannot be said, the first part of a stream that went on elsewhere. Each of
-them is a `Loss`; failed calls that providers do not charge for are none.
+deadline ended, one whose answer broke off or cannot be said, the first part of a stream that went on elsewhere, what a
+provider asked another of its models for an answer. Each of them is a `Loss`; failed calls that providers do not charge
+for are none.
 """
 
 from __future__ import annotations
@@ -56,7 +57,13 @@ def account(exchange: Exchange, prices: PriceTable) -> Usage:
     Returns:
         The tokens of all calls together.
     """
-    usage, target = _answered(exchange), exchange.target
+    usage, target, seen = _answered(exchange), exchange.target, exchange.seen
+    if seen is not None and seen.beside and target is not None and exchange.usage_source == "provider":
+        for model, used in seen.beside:
+            attempt = Attempt(
+                target.provider, model, exchange.received_us
+            )  # none of ours: its provider made it
+            exchange.losses.append(Loss(Target(target.provider, model, ()), attempt, used, "provider"))
     cost: int | None = 0
     if target is not None and usage is not _NOTHING:
         cost = prices.cost(target.provider, target.model, usage)

@@ -120,6 +120,7 @@ def read_answer(name: str, operation: Operation, body: bytes) -> Seen:
         raise ProviderProtocolError(f"{name} answered 200 with a body that is no answer of its protocol.")
     return Seen(
         usage=message.usage.exclusive() if message.usage is not None else None,
+        beside=message.usage.beside() if message.usage is not None else [],
         finish_reason=message.stop_reason,
         model=message.model,
         finished=True,
@@ -213,4 +214,4 @@ class MessagesScanner:
     def _count(self, usage: MessagesUsage | None) -> None:
         if usage is not None:
             self._usage.update(usage)
-            self.seen.usage = self._usage.exclusive()
+            self.seen.usage, self.seen.beside = self._usage.exclusive(), self._usage.beside()

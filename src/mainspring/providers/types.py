@@ -92,6 +92,8 @@ class Seen(msgspec.Struct):
     error: ProviderRefused | None = None
     #: Something with content went by: from here on another target cannot take over unnoticed.
     content: bool = False
+    #: What other models of the provider used for the answer: their names there, and tokens that `usage` has not.
+    beside: list[tuple[str, Usage]] = []
 
 
 class StreamScanner(Protocol):

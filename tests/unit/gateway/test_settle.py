@@ -28,6 +28,7 @@ REPORTED = Usage(input=7, cache_read=2, output=3, reasoning=1)
 
 
 async def settled(provider: str = "one", operation: Operation = Operation.CHAT, **state: Any) -> Any:
+    prices = state.pop("prices", PRICES)
     async with bench(ScriptedProvider("one", [ANSWER])) as at:
         exchange = at.exchange(stream=state.pop("stream", False), operation=operation)
     exchange.principal = Principal("k", "n", "acme", "member")
@@ -36,7 +37,7 @@ async def settled(provider: str = "one", operation: Operation = Operation.CHAT, 
     exchange.attempt = exchange.attempts[0]
     for name, value in state.items():
         setattr(exchange, name, value)
-    row, payload = settle(exchange, PRICES, "hash")
+    row, payload = settle(exchange, prices, "hash")
     return row, payload, estimate_request(exchange.operation, exchange.body)
 
 
@@ -50,6 +51,20 @@ async def test_what_the_provider_reported() -> None:
 async def test_a_name_of_any_length_does_not_get_into_the_row() -> None:
     row, _, _ = await settled(seen=Seen(usage=REPORTED, finished=True, model="m" * 9000), answer=[ANSWER])
     assert row.model == "m" * 256
+
+
+async def test_what_another_model_used_for_the_answer_has_its_own_price() -> None:
+    seen = Seen(usage=REPORTED, finished=True, beside=[("adviser", Usage(input=100, output=10))])
+    prices = {
+        "one/m": ModelSettings(input_usd_per_mtok=1, output_usd_per_mtok=10),
+        "one/adviser": ModelSettings(input_usd_per_mtok=5, output_usd_per_mtok=50),
+    }
+    row, _, _ = await settled(seen=seen, answer=[ANSWER], prices=PriceTable(prices, {}))
+    assert (row.input_tokens, row.output_tokens, row.usage_source) == (107, 13, "provider")
+    assert row.attempts[0].cost_nusd == 9 * 1000 + 4 * 10_000
+    assert row.cost_nusd == row.attempts[0].cost_nusd + 100 * 5000 + 10 * 50_000
+    row, _, _ = await settled(seen=seen, answer=[ANSWER])
+    assert row.cost_nusd is None, "the price of one of them is not known"
 
 
 async def test_an_answer_without_usage_is_estimated() -> None:

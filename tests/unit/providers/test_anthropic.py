@@ -101,12 +101,13 @@ def test_what_a_compaction_took_is_counted_too() -> None:
     }
     expected = Usage(input=203_000, cache_read=7, cache_write=4, output=4100, reasoning=400, cache_write_1h=4)
     body = {"type": "message", "model": "claude", "stop_reason": "end_turn", "usage": usage}
-    assert read_answer("up", Operation.MESSAGES, json.dumps(body).encode()).usage == expected
+    read = read_answer("up", Operation.MESSAGES, json.dumps(body).encode())
+    assert (read.usage, read.beside) == (expected, [("claude-other", Usage(input=900, output=90))])
     scanner = MessagesScanner("up")
     start = {"type": "message", "model": "claude", "usage": {"input_tokens": 23_000, "output_tokens": 1}}
     scanner.feed(event("message_start", message=start))
     scanner.feed(event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage))
-    assert scanner.seen.usage == expected
+    assert (scanner.seen.usage, scanner.seen.beside) == (read.usage, read.beside)
 
 
 def test_a_stream_that_is_cut_has_told_its_prompt() -> None:

@@ -29,6 +29,7 @@ class Iteration(msgspec.Struct):
     """One of the inferences that Anthropic made for a request."""
 
     type: str | None = None
+    model: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
@@ -51,8 +52,7 @@ class Iteration(msgspec.Struct):
 class MessagesUsage(Iteration):
     """Usage as Anthropic reports it: cache tokens stand outside `input_tokens`, thinking inside `output_tokens`.
 
-    What it took to make a conversation shorter stands only in an iteration of its own. (Those of an advisor are left out:
-    they are another model's, at another price.)
+    What it took to make a conversation shorter, and what an advisor used, stands only in iterations of their own.
     """
 
     output_tokens_details: OutputDetails | None = None
@@ -75,6 +75,14 @@ class MessagesUsage(Iteration):
             if iteration.type == "compaction":
                 usage = usage.plus(iteration.exclusive())
         return usage
+
+    def beside(self) -> list[tuple[str, Usage]]:
+        """What advisors used, at their own models' prices."""
+        return [
+            (one.model, one.exclusive())
+            for one in self.iterations or ()
+            if one.type == "advisor_message" and one.model is not None
+        ]
 
     def chat(self) -> ChatUsage:
         """The same as OpenAI counts."""
