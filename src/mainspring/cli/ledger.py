@@ -121,14 +121,19 @@ def export(
     until: Annotated[
         str | None, typer.Option("--until", help="To when: 1d (ago), or a date; by default now.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="parquet or jsonl.")] = "parquet",
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="parquet or jsonl; by default as the file is called, else parquet."),
+    ] = None,
     tenant: Tenant = None,
     config: Config = None,
 ) -> None:
     """Write answers to a Parquet or JSON Lines file."""
     from mainspring.ledger.export import export as write  # noqa: PLC0415 - with the rooms, only when it runs
 
-    kind = next((known for known in _FORMATS if known == form), None)
+    called = path.suffix.removeprefix(".") if path is not None else ""
+    wanted = form or (called if called in _FORMATS else "parquet")
+    kind = next((known for known in _FORMATS if known == wanted), None)
     if kind is None:
         raise InvalidRequest(
             f"--format: there is no format {form!r}.", remedy="Use parquet or jsonl.", param="--format"

@@ -204,6 +204,8 @@ class TestLedger:
         assert (ran.code, ran.out) == (0, f"2 answers written to out.{form}.\n")
         assert (tmp_path / f"out.{form}").stat().st_size > 0
         assert mainspring("ledger", "export", "--format", "csv").code == 2
+        assert mainspring("ledger", "export", "named.jsonl").code == 0
+        assert len((tmp_path / "named.jsonl").read_text("utf-8").splitlines()) == 2
         assert mainspring("ledger", "export", f"no/such/folder.{form}", "--format", form).code == 2
 
 
