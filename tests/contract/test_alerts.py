@@ -49,6 +49,18 @@ async def listed(database: Database, **where: Any) -> list[Alert]:
     return await database.read(lambda c: queries.page(c, AlertFilter(**where), limit=100, after=None))
 
 
+async def test_a_threshold_that_no_column_takes_is_the_largest_that_one_does(database: Database) -> None:
+    lease = Lease(database)
+    assert await lease.want()
+    rules = {"quiet": {"metric": "spend", "below": 1e300, "channels": []}, **RULES}
+    settings = AlertsSettings.model_validate({"defaults": False, "rules": rules})
+    found = Found()
+    found.bad = ["a"]
+    watch = Watch(database, lease, found, compile_rules(settings), MANNERS)  # type: ignore[arg-type] # reads are all that it is asked for
+    await watch.round()
+    assert sorted(alert.rule for alert in await listed(database, state="open")) == ["health", "quiet"]
+
+
 async def test_a_life_of_alerts(database: Database) -> None:
     watch, found, _ = await watch_of(database)
     found.bad = ["a/1", "b/2"]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mainspring.base.settings import AlertsSettings
 
 MILLION = 1_000_000
+#: Larger numbers are told as this one: an alert that no column takes would keep all others from being written.
+MOST = 1 << 62
 #: Rates and latencies of fewer requests say nothing.
 _ENOUGH = 20
 #: A target that fails is soon asked only now and then, which is little but says enough.
@@ -153,8 +155,8 @@ def _compiled(name: str, rule: RuleSettings, channels: tuple[str, ...]) -> Rule:
 def _whole(metric: Metric, amount: float) -> int:
     """A threshold in the metric's unit."""
     if metric == "spend":
-        return from_usd(amount)
-    return round(amount * MILLION) if metric in _TIMES or metric in _SHARES else round(amount)
+        return min(from_usd(amount), MOST)
+    return min(round(amount * MILLION if metric in _TIMES or metric in _SHARES else amount), MOST)
 
 
 def _micro(text: str) -> int:

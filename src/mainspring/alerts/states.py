@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mainspring.alerts.rules import MILLION
+from mainspring.alerts.rules import MILLION, MOST
 from mainspring.alerts.types import Reading
 from mainspring.base.clock import now_us
 from mainspring.base.money import dollars
@@ -33,7 +33,7 @@ async def budgets(room: Budgets) -> list[Reading]:
     return [
         Reading(
             subject=f"{each.subject or 'budget'} ({each.budget})",
-            value=each.spent * MILLION // each.cap if each.cap else MILLION,
+            value=min(each.spent * MILLION // each.cap, MOST) if each.cap else MILLION,
             tenant=each.tenant,
             window_us=each.window_us,
             threshold=each.threshold * MILLION // 100,
