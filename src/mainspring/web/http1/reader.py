@@ -49,6 +49,7 @@ class Reader:
     """
 
     __slots__ = (
+        "_began_with",
         "_fed",
         "_head_bytes",
         "_headers",
@@ -66,7 +67,8 @@ class Reader:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._fed = 0
-        self._head_bytes = 0
+        #: Bytes of the piece in which the head began, and of those after it.
+        self._began_with = self._head_bytes = 0
         self._status = 400
         #: A head has begun to arrive.
         self.in_head = False
@@ -80,7 +82,7 @@ class Reader:
             Unreadable: this cannot be read.
         """
         self._fed = size = len(data)
-        if self.in_head:  # a head that began in this piece has no more than this piece
+        if self.in_head:
             self._head_bytes += size
         try:
             self._parser.feed_data(data)
@@ -98,7 +100,7 @@ class Reader:
     def on_message_begin(self) -> None:
         """A request begins."""
         self._target, self._headers = b"", []
-        self.in_head, self._head_bytes = True, 0
+        self.in_head, self._head_bytes, self._began_with = True, 0, self._fed
 
     def on_url(self, target: bytes) -> None:
         """A piece of the target was read."""
@@ -113,7 +115,8 @@ class Reader:
         """The head is complete. An error ends the parser's work, and `feed` says with which status."""
         self.in_head = False
         parser, headers = self._parser, self._headers
-        if self._fed + self._head_bytes > _HEAD_BYTES and _size(self._target, headers) > _HEAD_BYTES:
+        # No more than what came of it after the piece in which it began, and all of that piece; most heads are far from it.
+        if self._began_with + self._head_bytes > _HEAD_BYTES and _size(self._target, headers) > _HEAD_BYTES:
             self._status = 431
             raise Unreadable(431)
         if parser.should_upgrade():

@@ -140,6 +140,14 @@ async def test_heads_have_a_limit(place: Place, pieces: int) -> None:
             assert (await caller.answer())[0] == status
 
 
+@pytest.mark.parametrize("first", [100, 35_000, 65_000, 69_990])
+async def test_heads_have_a_limit_wherever_they_are_cut(place: Place, first: int) -> None:
+    large = b"GET /v1/x HTTP/1.1\r\nx: %b\r\n\r\n" % (b"a" * 70_000)
+    async with place.caller() as caller:
+        await caller.say(large[:first], large[first:])
+        assert (await caller.answer())[0] == 431
+
+
 async def test_a_head_that_never_ends_is_cut_off(place: Place) -> None:
     async with place.caller() as caller:
         await caller.say(b"GET /v1/x HTTP/1.1\r\nx: ", *[b"a" * 30_000] * 4)
