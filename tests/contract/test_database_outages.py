@@ -155,6 +155,21 @@ async def test_a_database_is_well_again_though_nobody_has_written_since(
     await hasty.ping()
 
 
+async def test_what_a_caller_was_told_has_failed_is_not_done_later(sqlite_url: str) -> None:
+    """A key that is rotated after all has a secret that nobody knows."""
+    database = await open_database(sqlite_url, wait_seconds=WAIT)
+    slow = asyncio.create_task(database.write(lambda _: time.sleep(3.5)))
+    await asyncio.sleep(0.1)
+    with pytest.raises(StoreUnavailable):
+        await database.write(
+            lambda connection: connection.run("INSERT INTO versions (name, value) VALUES ('n', 1)")
+        )
+    await asyncio.wait([slow])
+    await happens(lambda: database.depth == 0)
+    assert await database.read(lambda connection: connection.rows("SELECT name FROM versions")) == []
+    await database.close()
+
+
 async def test_a_disk_that_was_full_is_well_again_when_there_is_room(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -262,8 +262,12 @@ class Writer:
         self._commit(group)
 
     def _call(self, entry: _Entry) -> None:
+        left = entry.deadline - time.monotonic()
+        if left < 0:  # its caller has been told that it did not happen, or is told so now
+            self._fail([entry], unavailable(TimeoutError()))
+            return
         try:
-            entry.result = self._line.call(entry.item, seconds=entry.deadline - time.monotonic())
+            entry.result = self._line.call(entry.item, seconds=left)
         except Exception as error:  # noqa: BLE001 - whatever the function raises belongs to whoever passed it
             entry.error = error
         else:
