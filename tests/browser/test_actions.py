@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def test_the_playground_streams_word_by_word(site: Site, visit: Callable[..., Pa
     page.get_by_label("Message").fill("And then?")
     page.get_by_role("button", name="Send").click()
     expect(page.locator(".facts-line")).to_have_count(2)
+    found = Axe().run(page).response["violations"]
+    assert not found, [one["id"] for one in found]
     page.get_by_role("link", name="In the ledger").last.click()
     asked = page.get_by_role("region", name="Asked")
     expect(asked.locator(".turn")).to_have_count(4)
