@@ -235,30 +235,33 @@ def turns(chosen: list[Gateway], upstream: int, rounds: int, seconds: float) -> 
 
 
 # ---- the tables --------------------------------------------------------------------------------
-def within(one: Running, other: Running | None) -> Iterator[tuple[float, float]]:
-    """What both cost, in the rounds in which both were asked."""
-    for number, row in one.rows.items():
-        if other is not None and number in other.rows:
-            yield row["cpu"], other.rows[number]["cpu"]
+def within(one: Running, other: Running | None) -> dict[int, tuple[float, float]]:
+    """What both cost, by the turns in which both were asked."""
+    others = other.rows if other is not None else {}
+    return {turn: (row["cpu"], others[turn]["cpu"]) for turn, row in one.rows.items() if turn in others}
 
 
 def cost_table(everyone: list[Running]) -> str:
     by_name = {one.gateway.name: one for one in everyone}
     yardstick = by_name.get(gateways.YARDSTICK)
     rows = [
-        "| gateway | limits that are on | CPU us (least to most) | over itself without, us | Redis's CPU, us | times the bare proxy |",
-        "|---|---|--:|--:|--:|--:|",
+        "| gateway | limits that are on | CPU us (least to most) | times the bare proxy | over itself without, us | that on a quiet machine, us | Redis's CPU, us |",
+        "|---|---|--:|--:|--:|--:|--:|",
     ]
     for one in everyone:
         cpu = [row["cpu"] for row in one.rows.values()]
-        more = [a - b for a, b in within(one, by_name.get(one.gateway.before))]
-        times = [a / b for a, b in within(one, yardstick)]
+        before = by_name.get(one.gateway.before)
+        more = {turn: a - b for turn, (a, b) in within(one, before).items()}
+        proxies = {turn: b for turn, (_, b) in within(one, yardstick).items()}
+        times = [a / b for a, b in within(one, yardstick).values()]
+        quiet = [report.QUIET_CHAT_US * more[turn] / proxies[turn] for turn in more if turn in proxies]
         redis = statistics.median(row["redis"] for row in one.rows.values())
         at = "" if one.gateway.connections == 64 else f" ({one.gateway.connections} connections)"
         rows.append(
             f"| {one.gateway.name}{at} | {one.gateway.limits} | {statistics.median(cpu):,.0f} ({min(cpu):,.0f} to {max(cpu):,.0f}) | "
-            f"{f'{statistics.median(more):+,.0f}' if more else ''} | {f'{redis:,.0f}' if one.redis else ''} | "
-            f"{f'{statistics.median(times):,.2f}' if times else ''} |"
+            f"{f'{statistics.median(times):,.2f}' if times else ''} | "
+            f"{f'{statistics.median(more.values()):+,.0f}' if more else ''} | "
+            f"{f'{statistics.median(quiet):+,.0f}' if quiet else ''} | {f'{redis:,.0f}' if one.redis else ''} |"
         )
     return "\n".join(rows)
 
