@@ -74,13 +74,16 @@ def _estimate(exchange: Exchange, usual: Usual) -> int:
     operation, body = exchange.operation, exchange.body
     if operation is Operation.COUNT_TOKENS:
         return 0
-    model = exchange.envelope.model
+    said = exchange.envelope
+    model, most = said.model, None
     prompt = estimate_request(operation, body) if _has_data(exchange) else usual.prompt(model, len(body))
     if operation in _WITHOUT_OUTPUT:
         return prompt
-    said = exchange.envelope
-    most = _count(said.max_completion_tokens) or _count(said.max_tokens) or _count(said.max_output_tokens)
-    return prompt + usual.output(model, most) * (_count(said.n) or 1)
+    for limit in (said.max_completion_tokens, said.max_tokens, said.max_output_tokens):
+        if limit is not None and (most := _count(limit)):
+            break
+    output = usual.output(model, most)
+    return prompt + (output if said.n is None else output * (_count(said.n) or 1))
 
 
 def _has_data(exchange: Exchange) -> bool:

@@ -13,7 +13,7 @@ from mainspring.limits.usual import Usual
 from mainspring.store.shared import Ask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mainspring.base.settings import LimitsSettings
     from mainspring.base.telemetry import Meter
@@ -60,14 +60,15 @@ class Limits:
             The grant, to be released however the request ends; None where no limit is about it. A grant whose
             `denied` is set holds nothing: `refusal` says why.
         """
-        rules, asks, about_tokens = self._rules.about(subject)
+        rules, ready, about_tokens = self._rules.about(subject)
+        asks: Sequence[Ask] = ready
         tokens = estimate(request, self.usual) if about_tokens else 0
         if tokens:
-            numbered = [*asks]
+            numbered = [*ready]
             for index in about_tokens:
-                ask = asks[index]
+                ask = ready[index]
                 numbered[index] = Ask(ask.key, ask.allowance, 0, tokens)
-            asks = tuple(numbered)
+            asks = numbered
         elif about_tokens:
             rules = tuple(rule for rule in rules if rule.kind != "tokens")
             asks = tuple(ask for ask in asks if ask.charge or ask.reserve)

@@ -102,13 +102,11 @@ class Grant:
         if not self._holding:
             return
         self._holding = False
-        back = [
-            ask
-            if not ask.allowance.drains
-            else Ask(ask.key, ask.allowance, charge=self._tokens, reserve=ask.reserve)
-            for ask in self._asks
-            if ask.reserve
-        ]
+        back = []
+        for ask in self._asks:
+            if ask.reserve:
+                drains = ask.allowance.drains
+                back.append(Ask(ask.key, ask.allowance, self._tokens, ask.reserve) if drains else ask)
         if back:
             self._shared.give(back)
 
