@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -308,6 +309,25 @@ async def test_closing_writes_what_is_queued(database_url: str) -> None:
     database = await open_database(database_url)
     assert len(await names(database)) == 500
     await database.close()
+
+
+async def test_closing_waits_for_a_read_that_nobody_waits_for_any_more(database_url: str) -> None:
+    database = await open_database(database_url)
+    begun, found = asyncio.Event(), []
+    loop = asyncio.get_running_loop()
+
+    def slow(connection: Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        time.sleep(0.3)
+        # On a connection that was closed meanwhile, SQLite may end the process.
+        found.append(connection.one("SELECT 7"))
+
+    reading = asyncio.create_task(database.read(slow))
+    await begun.wait()
+    reading.cancel()
+    await database.close()
+    assert found == [(7,)]
+    assert reading.cancelled()
 
 
 async def test_ping(database: Database) -> None:

@@ -290,12 +290,13 @@ class HttpTransport:
         message, kind = _explanation(body)
         if reply.status == _BAD_REQUEST and message is not None and _NO_CREDIT in message:
             kind = "credit_balance_too_low"
-        if reply.status == _WRONG_KEY:
-            message = (
-                "it did not accept the key that Mainspring holds for it"  # its own words may quote the key
-            )
+        remedy = ""
+        if reply.status == _WRONG_KEY:  # its own words may quote the key
+            message = "it did not accept the key that Mainspring holds for it."
+            remedy = f"Correct the key of [providers.{self.name}]; `mainspring check` looks at those that there are."
         return ProviderRefused(
             f"{self.name} answered {reply.status}: {message or 'no explanation'}",
+            remedy=remedy,
             upstream_status=reply.status,
             upstream_body=body,
             upstream_type=kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mainspring.base.errors import StoreUnavailable
@@ -13,6 +13,7 @@ from mainspring.store.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from mainspring.store.line import Backend
     from mainspring.store.types import Connection
@@ -34,7 +35,8 @@ class Pool:
         self._lines: list[Line] = []
         name = "mainspring-write" if write else "mainspring-read"
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._running: set[asyncio.Future[Any]] = set()
+        #: What the threads are at, or will be. Who asked for it may have given up: a thread goes on all the same.
+        self._running: set[Future[Any]] = set()
         self._closed = False
 
     async def run(self, work: Callable[[Connection], T], *, seconds: float | None = None) -> T:
@@ -43,10 +45,10 @@ class Pool:
             raise StoreUnavailable("The database is closed.", remedy="The server is stopping; ask again.")
         # From now on, not from when a thread is free: else those who wait behind each other wait in turn.
         deadline = time.monotonic() + (self._wait if seconds is None else seconds)
-        running = asyncio.get_running_loop().run_in_executor(self._threads, self._call, work, deadline)
+        running = self._threads.submit(self._call, work, deadline)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
-        return await running
+        return await asyncio.wrap_future(running)
 
     async def close(self) -> None:
         """Let running functions end, and break off those that hang; then close every connection."""
@@ -54,16 +56,19 @@ class Pool:
         for line in self._lines:
             line.ends = 0.0  # a database that is away now is not waited for
         self._threads.shutdown(wait=False, cancel_futures=True)
-        running = {one for one in self._running if not one.done()}
-        if running:
-            _, running = await asyncio.wait(running, timeout=_LAST_SECONDS)
-        if running:
+        ended = await self._ended()
+        if not ended:
             for line in self._lines:
                 line.abort()
-            _, running = await asyncio.wait(running, timeout=_LAST_SECONDS)
-        if not running:  # else a thread uses its own still
+            ended = await self._ended()
+        if ended:  # else a thread uses its own still
             for line in self._lines:
                 line.close()
+
+    async def _ended(self) -> bool:
+        """Wait for the threads to be done, for a while; whether they are."""
+        running = list(self._running)
+        return not running or not (await asyncio.to_thread(wait, running, _LAST_SECONDS)).not_done
 
     def _call(self, work: Callable[[Connection], T], deadline: float) -> T:
         line: Line | None = getattr(self._local, "line", None)
