@@ -71,6 +71,8 @@ class ChatScanner:
             and not seen.finished
             and b"[DONE]" not in events
             and b'"error"' not in events
+            # Another choice than the first may begin here.
+            and events.count(b'"index":') == events.count(b'"index":0')
             and events.count(b'"finish_reason"') == events.count(b'"finish_reason":null')
             and events.count(b'"usage"') == events.count(b'"usage":null')
         ):
@@ -114,13 +116,16 @@ class ChatScanner:
         if chunk.usage is not None:
             seen.usage = chunk.usage.exclusive()
         for choice in chunk.choices or ():
-            if _has_content(choice):
+            index, reason = choice.index or 0, choice.finish_reason
+            begins = index not in self._begun and _has_content(choice)
+            if begins:
                 seen.content = True
-                self._begun.add(choice.index or 0)
-            if choice.finish_reason:  # some providers send an empty one until the end
-                seen.finish_reason = choice.finish_reason
-                self._ended.add(choice.index or 0)
-            seen.finished = bool(self._ended) and self._begun <= self._ended
+                self._begun.add(index)
+            if reason:  # some providers send an empty one until the end
+                seen.finish_reason = reason
+                self._ended.add(index)
+            if begins or reason:
+                seen.finished = bool(self._ended) and self._begun <= self._ended
 
 
 def _has_content(choice: _ChunkChoice) -> bool:

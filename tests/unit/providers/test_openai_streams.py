@@ -173,7 +173,7 @@ def test_several_choices_are_complete_when_all_of_them_are() -> None:
     finished = []
     for one_event in (
         event(0, "a") + event(1, "b"),
-        event(2, "c"),  # passes undecoded
+        event(2, "c"),
         event(0, finish="stop"),
         event(1, finish="length"),
         event(2, "d"),
@@ -182,7 +182,7 @@ def test_several_choices_are_complete_when_all_of_them_are() -> None:
     ):
         scanner.feed(one_event)
         finished.append(scanner.seen.finished)
-    assert finished == [False, False, False, True, False, True, True]
+    assert finished == [False, False, False, False, False, True, True]
 
 
 def test_legacy_completions() -> None:
