@@ -177,7 +177,7 @@ async def test_a_disk_that_was_full_is_well_again_when_there_is_room(
     database = await open_database(sqlite_url, wait_seconds=WAIT)
     with locked_file(sqlite_url.removeprefix("sqlite:///")), pytest.raises(StoreUnavailable):
         await database.append(LedgerRecorder(), Record(answer()))
-    monkeypatch.setattr(sqlite, "_ROOM_BYTES", 1 << 62)
+    monkeypatch.setattr(sqlite, "_ROOM_BYTES", 1 << 62)  # as if the disk were full: no test fills one
     with pytest.raises(StoreUnavailable):
         await database.ping()
     monkeypatch.undo()
