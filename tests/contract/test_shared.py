@@ -38,9 +38,8 @@ def patient(server: RedisServer, **more: Any) -> RedisShared:
 @pytest.fixture(autouse=True)
 def time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a second, for the same reason."""
-    monkeypatch.setattr(
-        "mainspring.store.shared.redis._CONNECT_SECONDS", 20.0
-    )  # a busy machine may take its time to connect
+    patience = "mainspring.store.shared.redis._CONNECT_SECONDS"
+    monkeypatch.setattr(patience, 20.0)  # a busy machine may take its time to connect
 
 
 class Clock:

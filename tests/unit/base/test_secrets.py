@@ -130,9 +130,8 @@ def test_a_token_is_renewed_after_a_third_of_its_time(
     at_vault: VaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(
-        "mainspring.base.secrets.vault.monotonic", lambda: clock[0]
-    )  # a third of a lease is long; only the clock is ours
+    vault = "mainspring.base.secrets.vault"
+    monkeypatch.setattr(f"{vault}.monotonic", lambda: clock[0])  # a third of a lease is long
     monkeypatch.setattr("mainspring.base.secrets.vault._renew_at", {})  # begins as a new process does
     at_vault.put("secret/a", k="v")
     at_vault.lease_seconds = 3600
